@@ -1,0 +1,151 @@
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How an original image lies on the canvas that the network sees.
+
+    The image is resized to ``img_shape``, mirrored if ``flip``, and placed with
+    its top left corner at ``offset`` on a canvas of ``canvas_shape``; the rest of
+    the canvas is padding. Everything that maps between the two grids (targets,
+    predictions, metrics, drawings) uses this object, so the mapping is stated
+    once.
+
+    Coordinates are continuous pixels: a pixel covers ``[i, i + 1)``, x grows to
+    the right and y downwards. Shapes are ``(height, width)``.
+
+    Args:
+        ori_shape: Size of the original image.
+        img_shape: Size of the resized image, before padding.
+        offset: ``(top, left)`` of the resized image on the canvas, in pixels.
+        flip: Whether the resized image is mirrored left to right.
+        canvas_shape: Size of the canvas. None until the batch is put together:
+            images are padded to the largest of their batch.
+
+    Example:
+        >>> geometry = Geometry((100, 200), (50, 100), offset=(7, 0))
+        >>> geometry.boxes(torch.tensor([[0., 0., 200., 100.]]))
+        tensor([[  0.,   7., 100.,  57.]])
+    """
+
+    ori_shape: tuple[int, int]
+    img_shape: tuple[int, int]
+    offset: tuple[int, int] = (0, 0)
+    flip: bool = False
+    canvas_shape: tuple[int, int] | None = None
+
+    def on_canvas(self, canvas_shape: tuple[int, int]) -> 'Geometry':
+        """The same placement on a canvas of a known size ``(height, width)``."""
+        return replace(self, canvas_shape=tuple(canvas_shape))
+
+    @property
+    def _scale_xy(self) -> tuple[float, float]:
+        return (
+            self.img_shape[1] / self.ori_shape[1],
+            self.img_shape[0] / self.ori_shape[0],
+        )
+
+    def points(self, points: Tensor) -> Tensor:
+        """Map points of the original image to the canvas.
+
+        Args:
+            points: Shape (..., 2), xy.
+
+        Returns:
+            Shape (..., 2), xy on the canvas.
+        """
+        scale_x, scale_y = self._scale_xy
+        x, y = points[..., 0] * scale_x, points[..., 1] * scale_y
+        if self.flip:
+            x = self.img_shape[1] - x
+        top, left = self.offset
+        return torch.stack((x + left, y + top), dim=-1)
+
+    def inverse_points(self, points: Tensor) -> Tensor:
+        """Map points of the canvas to the original image. Shape (..., 2), xy."""
+        scale_x, scale_y = self._scale_xy
+        top, left = self.offset
+        x, y = points[..., 0] - left, points[..., 1] - top
+        if self.flip:
+            x = self.img_shape[1] - x
+        return torch.stack((x / scale_x, y / scale_y), dim=-1)
+
+    def boxes(self, boxes: Tensor) -> Tensor:
+        """Map boxes of the original image to the canvas. Shape (..., 4), xyxy."""
+        return self._map_boxes(boxes, self.points)
+
+    def inverse_boxes(self, boxes: Tensor) -> Tensor:
+        """Map boxes of the canvas to the original image, clipped to it.
+
+        Args:
+            boxes: Shape (..., 4), xyxy in pixels of the canvas.
+
+        Returns:
+            Shape (..., 4), xyxy in pixels of the original image.
+        """
+        boxes = self._map_boxes(boxes, self.inverse_points)
+        height, width = self.ori_shape
+        limit = boxes.new_tensor([width, height, width, height])
+        return boxes.clamp(min=0).minimum(limit)
+
+    def _map_boxes(self, boxes: Tensor, map_points) -> Tensor:
+        corners = map_points(boxes.unflatten(-1, (2, 2)))
+        # A mirrored image swaps left and right, so the corners are sorted anew.
+        return corners.sort(dim=-2).values.flatten(-2)
+
+    def masks(self, masks: Tensor) -> Tensor:
+        """Map masks of the original image to the canvas, bilinearly.
+
+        Args:
+            masks: Boolean or float. Shape (N, ori_h, ori_w).
+
+        Returns:
+            Float values in [0, 1], zero on the padding. Shape
+            (N, canvas_h, canvas_w), or (N, img_h + top, img_w + left) while the
+            canvas is unknown.
+        """
+        top, left = self.offset
+        height, width = self.img_shape
+        canvas_h, canvas_w = self.canvas_shape or (top + height, left + width)
+        masks = _resize(masks.float(), self.img_shape)
+        if self.flip:
+            masks = masks.flip(-1)
+        return F.pad(masks, (left, canvas_w - left - width, top, canvas_h - top - height))
+
+    def inverse_masks(self, maps: Tensor) -> Tensor:
+        """Map maps over the whole canvas to the original image, bilinearly.
+
+        Args:
+            maps: Float maps of any resolution that cover the canvas, such as
+                probabilities at a quarter of its size. Shape (N, h, w).
+
+        Returns:
+            Values on the pixels of the original image. Shape (N, ori_h, ori_w).
+
+        Raises:
+            ValueError: If the canvas is unknown.
+        """
+        if self.canvas_shape is None:
+            raise ValueError(
+                'the canvas size is unknown: call Geometry.on_canvas(shape) with the '
+                'padded size of the batch first'
+            )
+        top, left = self.offset
+        height, width = self.img_shape
+        maps = _resize(maps, self.canvas_shape)
+        maps = maps[..., top : top + height, left : left + width]
+        if self.flip:
+            maps = maps.flip(-1)
+        return _resize(maps, self.ori_shape)
+
+
+def _resize(maps: Tensor, shape: tuple[int, int]) -> Tensor:
+    if tuple(maps.shape[-2:]) == tuple(shape):
+        return maps
+    if len(maps) == 0:
+        return maps.new_zeros((0, *shape))
+    return F.interpolate(maps[None], size=shape, mode='bilinear', align_corners=False)[0]

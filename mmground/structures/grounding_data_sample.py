@@ -1,0 +1,74 @@
+from mmengine.structures import BaseDataElement, InstanceData
+from torch import Tensor
+
+
+class GroundingDataSample(BaseDataElement):
+    """One text about one image, what its phrases refer to, and what was predicted.
+
+    It flows from the data pipeline through the model to metrics, visualizer and
+    inferencer, for every task. Only tensors and :class:`InstanceData` are data
+    fields, because ``BaseDataElement.to()`` drops everything else; the rest is
+    metainfo.
+
+    Metainfo:
+        - ``sample_id`` (str): Unique in the data set; one sample, one metric result.
+        - ``img_id`` (str), ``img_path`` (str): The image; several samples may share it.
+        - ``text`` (str): The narrative, expression or caption.
+        - ``phrases`` (list[dict]): Per phrase ``text`` and ``span``, the character
+          range ``(start, end)`` in ``text``; a data set may add keys.
+        - ``ori_shape``, ``img_shape`` (tuple[int, int]): Original and resized size.
+        - ``geometry`` (:class:`Geometry`): How the image lies on the network's canvas.
+        - ``image_index`` (int): The sample's image in the batch, set by the data
+          preprocessor: samples of one image share it.
+
+    Data fields:
+        - ``gt_regions`` (InstanceData): Element i is region i. ``masks``: bool,
+          (R, ori_h, ori_w). ``bboxes``: (R, 4), xyxy in pixels of the original image.
+          ``is_thing``: bool, (R, ). ``areas`` may be added by a data set.
+        - ``links`` (Tensor): Pairs (phrase, region), (K, 2), int64. A plural links one
+          phrase to several regions, and two phrases may share a region.
+        - ``pred_phrases`` (InstanceData): Element i is phrase i, in the original image's
+          coordinates. ``masks``: bool, (N, ori_h, ori_w). ``bboxes``: (N, 4), xyxy.
+          ``scores``: (N, ) in [0, 1]. A system sets what it predicts.
+    """
+
+    def _set(self, name: str, value, dtype) -> None:
+        self.set_field(value, f'_{name}', dtype=dtype)
+
+    @property
+    def gt_regions(self) -> InstanceData:
+        return self._gt_regions
+
+    @gt_regions.setter
+    def gt_regions(self, value: InstanceData) -> None:
+        self._set('gt_regions', value, InstanceData)
+
+    @gt_regions.deleter
+    def gt_regions(self) -> None:
+        del self._gt_regions
+
+    @property
+    def links(self) -> Tensor:
+        return self._links
+
+    @links.setter
+    def links(self, value: Tensor) -> None:
+        if value.ndim != 2 or value.shape[1] != 2:
+            raise ValueError(f'links must be (K, 2) phrase-region pairs, got {tuple(value.shape)}')
+        self._set('links', value, Tensor)
+
+    @links.deleter
+    def links(self) -> None:
+        del self._links
+
+    @property
+    def pred_phrases(self) -> InstanceData:
+        return self._pred_phrases
+
+    @pred_phrases.setter
+    def pred_phrases(self, value: InstanceData) -> None:
+        self._set('pred_phrases', value, InstanceData)
+
+    @pred_phrases.deleter
+    def pred_phrases(self) -> None:
+        del self._pred_phrases
