@@ -1,0 +1,84 @@
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from .bert import convert_bert
+from .detectron2_fpn import convert_detectron2_fpn
+from .rename import rename_keys, strip_prefix
+
+_WB = r'(weight|bias)'
+_NECK = r'rpn_head\.localization_fpn\.'
+_ROUND = r'roi_head\.mask_head\.(\d+)\.'
+
+# A branch of the neck is [conv, norm, ReLU] and then [upsample, conv, norm, ReLU] per doubling.
+_BRANCHES = [
+    (
+        _NECK + rf'convs_all_levels\.(\d)\.{4 * block + offset}\.{_WB}',
+        rf'neck.1.branches.\1.{2 * block}.{part}.\2',
+    )
+    for block in range(3)
+    for offset, part in enumerate(('conv', 'gn'))
+]
+
+_RULES = (
+    *_BRANCHES,
+    (_NECK + rf'conv_pred\.0\.{_WB}', r'neck.1.out_conv.conv.\1'),
+    (_NECK + rf'conv_pred\.1\.{_WB}', r'neck.1.out_conv.gn.\1'),
+    (r'rpn_head\.loc_convs\.0\.weight', r'head.pixel_proj.conv.weight'),
+    (rf'rpn_head\.loc_convs\.1\.{_WB}', r'head.pixel_proj.gn.\1'),
+    (rf'rpn_head\.init_kernels\.{_WB}', r'head.query_proj.\1'),
+    (_ROUND + r'loc_convs\.0\.weight', r'head.rounds.\1.pixel_proj.conv.weight'),
+    (_ROUND + rf'loc_convs\.1\.{_WB}', r'head.rounds.\1.pixel_proj.gn.\2'),
+    (_ROUND + r'topk_attn\.(attn\..*)', r'head.rounds.\1.refinement.attention.\2'),
+    (_ROUND + rf'topk_norm\.{_WB}', r'head.rounds.\1.refinement.attention_norm.\2'),
+    (_ROUND + r'ffn_pre\.(layers\..*)', r'head.rounds.\1.refinement.ffn.\2'),
+    (_ROUND + rf'ffn_norm_pre\.{_WB}', r'head.rounds.\1.refinement.ffn_norm.\2'),
+    (_ROUND + rf'mask_fcs\.(\d)\.{_WB}', r'head.rounds.\1.query_mlp.\2.\3'),
+    (_ROUND + rf'fc_mask\.{_WB}', r'head.rounds.\1.query_mlp.9.\2'),
+)
+# Half of the published network never runs: the parts of the instance segmenter it began as.
+_DEAD = (
+    _NECK + r'aux_convs\..*',
+    _ROUND
+    + r'(attention|attention_norm|kernel_update_conv|ffn|ffn_norm|cls_fcs|fc_cls)\..*',
+)
+
+
+def convert_ppmn_head(state_dict: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Map the official PPMN network (``model_state``) to the semantic FPN and the head.
+
+    Args:
+        state_dict: Published parameters.
+
+    Returns:
+        Parameters under ``neck.1.`` and ``head.``, and the names of those without use.
+
+    Raises:
+        KeyError: If the layout is another.
+    """
+    return rename_keys(strip_prefix(state_dict, 'module.'), _RULES, _DEAD)
+
+
+def convert_ppmn(checkpoint: Mapping[str, Mapping]) -> tuple[dict[str, Tensor], list[str]]:
+    """Map a whole official PPMN checkpoint to a :class:`Grounder`'s parameters.
+
+    Args:
+        checkpoint: The loaded file, with ``model_state``, ``fpn_model_state`` and
+            ``bert_model_state``.
+
+    Returns:
+        All parameters under this project's names, and the names of those without use.
+
+    Raises:
+        KeyError: If a part is missing or of another layout.
+    """
+    missing = {'model_state', 'fpn_model_state', 'bert_model_state'} - set(checkpoint)
+    if missing:
+        raise KeyError(f'this is no official PPMN checkpoint: it lacks {sorted(missing)}')
+    head, dropped_head = convert_ppmn_head(checkpoint['model_state'])
+    fpn, dropped_fpn = convert_detectron2_fpn(
+        strip_prefix(checkpoint['fpn_model_state'], 'module.')
+    )
+    bert, dropped_bert = convert_bert(checkpoint['bert_model_state'])
+    bert = {f'text_encoder.{name}': value for name, value in bert.items()}
+    return {**fpn, **bert, **head}, dropped_head + dropped_fpn + dropped_bert

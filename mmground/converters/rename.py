@@ -1,0 +1,47 @@
+import re
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+
+def rename_keys(
+    state_dict: Mapping[str, Tensor],
+    rules: Sequence[tuple[str, str]],
+    dead: Sequence[str] = (),
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Rename parameters by the first rule that matches the whole name.
+
+    Args:
+        state_dict: Parameters under their published names.
+        rules: Pairs of a regular expression and a template for ``re.Match.expand``.
+        dead: Regular expressions of names that a network holds but never uses.
+
+    Returns:
+        The renamed parameters, and the dead names that were left out.
+
+    Raises:
+        KeyError: If names match neither a rule nor a dead pattern; all are listed.
+    """
+    renamed, dropped, unknown = {}, [], []
+    for name, value in state_dict.items():
+        for pattern, template in rules:
+            match = re.fullmatch(pattern, name)
+            if match:
+                renamed[match.expand(template)] = value
+                break
+        else:
+            is_dead = any(re.fullmatch(pattern, name) for pattern in dead)
+            (dropped if is_dead else unknown).append(name)
+    if unknown:
+        raise KeyError(
+            f'{len(unknown)} parameters are of another layout than the published one: '
+            + ', '.join(unknown)
+        )
+    return renamed, dropped
+
+
+def strip_prefix(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Remove a prefix, such as that of a distributed wrapper, where all names have it."""
+    if all(name.startswith(prefix) for name in state_dict):
+        return {name.removeprefix(prefix): value for name, value in state_dict.items()}
+    return dict(state_dict)

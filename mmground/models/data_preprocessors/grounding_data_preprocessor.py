@@ -1,0 +1,53 @@
+from mmengine.model import ImgDataPreprocessor
+
+from mmground.registry import MODELS
+
+
+@MODELS.register_module()
+class GroundingDataPreprocessor(ImgDataPreprocessor):
+    """Normalise, pad and stack the unique images of a batch.
+
+    Images are padded at the bottom and right to the largest of the batch, rounded up
+    to a multiple of ``pad_size_divisor``; the padding is zero after normalisation.
+    Samples of one image share its row: each gets its ``image_index`` and a ``geometry``
+    that knows the canvas.
+
+    Two samples are of one image if path and geometry are equal. A pipeline with random
+    changes of the pixels themselves must set ``share_images=False``.
+
+    Args:
+        share_images: Whether samples of one image share a row of the batch.
+        **kwargs: As for mmengine's ``ImgDataPreprocessor``: ``mean``, ``std``,
+            ``pad_size_divisor``, ``bgr_to_rgb`` and the rest.
+    """
+
+    def __init__(self, share_images: bool = True, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.share_images = share_images
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Prepare a batch.
+
+        Args:
+            data: ``inputs``, a list of T uint8 images (3, h, w), and ``data_samples``.
+            training: Unused: both modes are prepared alike.
+
+        Returns:
+            ``inputs``, (B, 3, H, W), and the ``data_samples`` on the same device.
+        """
+        rows, images, image_index = {}, [], []
+        for image, sample in zip(data['inputs'], data['data_samples'], strict=True):
+            # Images that were given as arrays have no path, hence no identity.
+            shared = self.share_images and sample.img_path
+            key = (sample.img_path, sample.geometry) if shared else len(images)
+            if key not in rows:
+                rows[key] = len(images)
+                images.append(image)
+            image_index.append(rows[key])
+        data = super().forward(dict(inputs=images, data_samples=data['data_samples']), training)
+        canvas_shape = tuple(data['inputs'].shape[-2:])
+        for sample, index in zip(data['data_samples'], image_index, strict=True):
+            sample.set_metainfo(
+                dict(image_index=index, geometry=sample.geometry.on_canvas(canvas_shape))
+            )
+        return data

@@ -1,0 +1,3 @@
+from .grounder import Grounder
+
+__all__ = ['Grounder']

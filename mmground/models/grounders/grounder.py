@@ -1,0 +1,135 @@
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from mmground.registry import MODELS
+from mmground.structures import GroundingDataSample, TextFeatures
+
+
+@MODELS.register_module()
+class Grounder(BaseModel):
+    """A grounding system: ``backbone -> neck`` for pixels, ``text_encoder`` for words, and a
+    ``head`` that brings them together.
+
+    Everything before the head sees either pixels or words, so an image with many
+    texts is encoded once: inputs are the B unique images of a batch, samples are T
+    texts, and each sample's ``image_index`` names its image. A head offers
+    ``loss(feats, text, data_samples)`` and ``predict(feats, text, data_samples)``, where
+    ``feats`` is a tuple of maps and ``text`` a :class:`TextFeatures`.
+
+    Args:
+        backbone: Config of the image backbone.
+        text_encoder: Config of the text encoder, texts to :class:`TextFeatures`.
+        head: Config of the head.
+        neck: Config of the image neck, or a list of them, run in order.
+        frozen: Names of parts that are not trained: ``'backbone'``, ``'neck'``,
+            ``'neck.0'``, ``'text_encoder'``. They take no gradient, run under ``no_grad``
+            and stay in eval mode. What comes before a frozen part must be frozen too.
+        dropout_in_frozen: Names of frozen parts that follow the model into training mode
+            all the same, so that their dropout is on (the official PPMN's BERT).
+        data_preprocessor: Config of the data preprocessor.
+        init_cfg: Initialisation of the whole model.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        text_encoder: dict,
+        head: dict,
+        neck: dict | Sequence[dict] = (),
+        frozen: Sequence[str] = (),
+        dropout_in_frozen: Sequence[str] = (),
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(
+            data_preprocessor or dict(type='GroundingDataPreprocessor'), init_cfg=init_cfg
+        )
+        self.backbone = MODELS.build(backbone)
+        necks = [neck] if isinstance(neck, dict) else neck
+        self.neck = nn.ModuleList(MODELS.build(cfg) for cfg in necks)
+        self.text_encoder = MODELS.build(text_encoder)
+        self.head = MODELS.build(head)
+        self._freeze(frozen, dropout_in_frozen)
+
+    def _freeze(self, frozen: Sequence[str], dropout_in_frozen: Sequence[str]) -> None:
+        image_parts = ['backbone', *(f'neck.{i}' for i in range(len(self.neck)))]
+        names = set()
+        for name in frozen:
+            names |= set(image_parts[1:]) if name == 'neck' else {name}
+        unknown = names - {*image_parts, 'text_encoder'}
+        if unknown or not set(dropout_in_frozen) <= names:
+            raise ValueError(
+                f"frozen={list(frozen)} and dropout_in_frozen={list(dropout_in_frozen)}: parts "
+                f"that can be frozen are {[*image_parts, 'neck', 'text_encoder']}, and dropout "
+                'stays on in frozen parts only'
+            )
+        trained_first = [name for name in image_parts if name not in names]
+        if trained_first and set(image_parts[image_parts.index(trained_first[0]) :]) & names:
+            raise ValueError(
+                f"'{trained_first[0]}' is trained, so no image part behind it can be frozen: it "
+                f'would get no gradient; frozen={list(frozen)}'
+            )
+        self._frozen = frozenset(names)
+        self._dropout_in_frozen = frozenset(dropout_in_frozen)
+        for name in names:
+            self.get_submodule(name).requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'Grounder':
+        """Set the mode; frozen parts stay in eval mode unless their dropout is on."""
+        super().train(mode)
+        for name in self._frozen - self._dropout_in_frozen:
+            self.get_submodule(name).eval()
+        return self
+
+    def _run(self, name: str, *args):
+        gradient = torch.is_grad_enabled() and name not in self._frozen
+        with torch.set_grad_enabled(gradient):
+            return self.get_submodule(name)(*args)
+
+    def encode_image(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Backbone and necks.
+
+        Args:
+            images: Normalised and padded. Shape (B, 3, H, W).
+
+        Returns:
+            The last neck's maps.
+        """
+        feats = self._run('backbone', images)
+        for index in range(len(self.neck)):
+            feats = self._run(f'neck.{index}', feats)
+        return feats
+
+    def encode_text(self, data_samples: Sequence[GroundingDataSample]) -> TextFeatures:
+        """Encode the samples' texts, one row per sample."""
+        return self._run('text_encoder', [sample.text for sample in data_samples])
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence[GroundingDataSample],
+        mode: str = 'tensor',
+    ):
+        """Entry point of the runner.
+
+        Args:
+            inputs: The unique images of the batch. Shape (B, 3, H, W).
+            data_samples: T samples with ``image_index``.
+            mode: ``'loss'`` for a dict of losses, ``'predict'`` for the samples with
+                ``pred_phrases``, ``'tensor'`` for the encoded image and text.
+        """
+        feats = self.encode_image(inputs)
+        text = self.encode_text(data_samples)
+        if mode == 'loss':
+            return self.head.loss(feats, text, data_samples)
+        if mode == 'predict':
+            predictions = self.head.predict(feats, text, data_samples)
+            for sample, prediction in zip(data_samples, predictions, strict=True):
+                sample.pred_phrases = prediction
+            return data_samples
+        if mode == 'tensor':
+            return feats, text
+        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got '{mode}'")

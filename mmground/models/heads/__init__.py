@@ -1,0 +1,4 @@
+from .lcpa import LCPA
+from .phrase_pixel_head import PhrasePixelHead
+
+__all__ = ['LCPA', 'PhrasePixelHead']

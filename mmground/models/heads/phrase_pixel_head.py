@@ -1,0 +1,341 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import ConvModule
+from mmengine.model import BaseModule
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from mmground.registry import MODELS
+from mmground.structures import GroundingDataSample, TextFeatures
+from mmground.structures.phrase_links import phrase_masks
+
+from ..layers.matching import match_pixels
+from ..task_modules.grid_targets import grid_targets
+
+
+class MatchingRound(BaseModule):
+    """One round: refine the queries by pixels, then match anew.
+
+    Eq. 10 and the last paragraph of Sec. 3.3 of PPMN. Rounds do not share weights;
+    each projects the same F by itself (1x1 convolution, GroupNorm, ReLU) and maps
+    its queries by a perceptron with three hidden layers before the match.
+
+    Args:
+        channels: Channels C.
+        refinement: Config of the part that refines the queries, such as :class:`LCPA`.
+        norm_cfg: Normalisation of the pixel projection.
+        num_hidden: Hidden layers of the perceptron.
+    """
+
+    def __init__(
+        self, channels: int, refinement: dict, norm_cfg: dict, num_hidden: int = 3
+    ) -> None:
+        super().__init__()
+        self.pixel_proj = ConvModule(channels, channels, 1, norm_cfg=norm_cfg)
+        self.refinement = MODELS.build(dict(channels=channels, **refinement))
+        layers = []
+        for _ in range(num_hidden):
+            layers += [
+                nn.Linear(channels, channels, bias=False),
+                nn.LayerNorm(channels),
+                nn.ReLU(inplace=True),
+            ]
+        self.query_mlp = nn.Sequential(*layers, nn.Linear(channels, channels))
+
+    def forward(
+        self, queries: Tensor, pixels: Tensor, logits: Tensor, image_index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Refine and match.
+
+        Args:
+            queries: R^l, packed. Shape (M, C).
+            pixels: The projected F that all rounds share. Shape (B, C, h, w).
+            logits: H^l. Shape (M, h, w).
+            image_index: The image of each query, ascending. Shape (M, ).
+
+        Returns:
+            R^{l+1}, (M, C), and H^{l+1}, (M, h, w).
+        """
+        pixels = self.pixel_proj(pixels)
+        queries = self.refinement(queries, pixels, logits, image_index)
+        return queries, match_pixels(self.query_mlp(queries), pixels, image_index)
+
+
+@MODELS.register_module()
+class PhrasePixelHead(BaseModule):
+    """The phrase-pixel family: match queries with pixels, refine, match again.
+
+    Secs. 3.2-3.3 of `PPMN <https://doi.org/10.1145/3503161.3548086>`_. A query is a word
+    piece of a phrase, as in the official code: it is supervised with its phrase's mask,
+    and at inference the probabilities of a phrase's pieces are averaged (Sec. 4.2). How
+    a round refines the queries is the part ``refinement``, which makes the system.
+
+    Queries of a batch are packed, ``(M, C)`` with the image of each; padded slots do not
+    exist. Maps have the stride of F until they are supervised or read: there they are
+    upsampled by two.
+
+    Args:
+        in_channels: Channels of F.
+        text_channels: Channels of the text features.
+        channels: C, the common width of queries and pixels.
+        num_rounds: L, rounds of refinement; 0 keeps the first matching only.
+        refinement: Config of a round's refinement; it also gets ``channels``.
+        loss_bce: Config of the loss on logits, Eq. 5.
+        loss_dice: Config of the region loss, Eq. 8. The official code has squared
+            denominators, ``naive_dice=True`` gives the paper's (Eq. 7).
+        target_threshold: A target is foreground where the downsampled mask exceeds this. The
+            official 0 dilates every mask by up to a cell; 0.5 does not.
+        test_cfg: ``threshold``, the probability above which a pixel is foreground (0.5), and
+            ``keep_grid_probs``, whether predictions keep the probabilities on the network's
+            grid for metrics that score there (False).
+        norm_cfg: Normalisation of the pixel projections.
+        init_cfg: Initialisation. None is PyTorch's own, as the official code.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 256,
+        text_channels: int = 768,
+        channels: int = 256,
+        num_rounds: int = 3,
+        refinement: dict | None = None,
+        loss_bce: dict | None = None,
+        loss_dice: dict | None = None,
+        target_threshold: float = 0.0,
+        test_cfg: dict | None = None,
+        norm_cfg: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        norm_cfg = norm_cfg or dict(type='GN', num_groups=32)
+        refinement = refinement or dict(type='LCPA')
+        loss_bce = loss_bce or dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True)
+        loss_dice = loss_dice or dict(type='mmdet.DiceLoss', eps=1e-3)
+        self.pixel_proj = ConvModule(in_channels, channels, 1, norm_cfg=norm_cfg)
+        self.query_proj = nn.Linear(text_channels, channels)
+        self.rounds = nn.ModuleList(
+            MatchingRound(channels, refinement, norm_cfg) for _ in range(num_rounds)
+        )
+        self.loss_bce = MODELS.build(loss_bce)
+        self.loss_dice = MODELS.build(loss_dice)
+        self.target_threshold = target_threshold
+        self.test_cfg = {'threshold': 0.5, 'keep_grid_probs': False, **(test_cfg or {})}
+
+    def forward(
+        self, feats: Sequence[Tensor], text_feats: Tensor, image_index: Tensor
+    ) -> list[Tensor]:
+        """Match and refine.
+
+        Args:
+            feats: F as a tuple of one map (B, in_channels, h, w).
+            text_feats: Features of the queries, packed. Shape (M, text_channels).
+            image_index: The image of each query, ascending. Shape (M, ).
+
+        Returns:
+            Raw matching maps H^0 .. H^L, each (M, h, w).
+        """
+        pixels = self.pixel_proj(feats[0])
+        queries = self.query_proj(text_feats)
+        maps = [match_pixels(queries, pixels, image_index)]
+        for matching_round in self.rounds:
+            queries, logits = matching_round(queries, pixels, maps[-1], image_index)
+            maps.append(logits)
+        return maps
+
+    def pack_queries(
+        self, text: TextFeatures, data_samples: Sequence[GroundingDataSample]
+    ) -> 'PhraseQueries':
+        """Collect the pieces of all phrases of a batch as queries, image by image.
+
+        Args:
+            text: The encoded texts, one per sample.
+            data_samples: Samples whose metainfo has ``phrases`` and ``image_index``.
+        """
+        counts = torch.tensor([len(sample.phrases) for sample in data_samples])
+        device = text.pieces.device
+        spans = [phrase['span'] for sample in data_samples for phrase in sample.phrases]
+        spans = torch.tensor(spans, dtype=torch.int64).reshape(-1, 2).to(device)
+        text_index = torch.arange(len(data_samples)).repeat_interleave(counts).to(device)
+        features, phrase_index = text.phrase_pieces(spans, text_index)
+        images = torch.tensor([sample.image_index for sample in data_samples], device=device)
+        image_index, order = images[text_index[phrase_index]].sort(stable=True)
+        return PhraseQueries(
+            features[order], image_index, phrase_index[order], tuple(counts.tolist())
+        )
+
+    def loss(
+        self,
+        feats: Sequence[Tensor],
+        text: TextFeatures,
+        data_samples: Sequence[GroundingDataSample],
+    ) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Args:
+            feats: F as a tuple of one map (B, in_channels, h, w).
+            text: The encoded texts, one per sample.
+            data_samples: Samples with ``gt_regions`` and ``links``.
+
+        Returns:
+            ``loss_bce_l`` and ``loss_dice_l`` for each map l, and ``dropped_phrases``, the
+            phrases that the text encoder cut off and that take no part.
+
+        Raises:
+            ValueError: If no phrase of the batch is left.
+        """
+        queries = self.pack_queries(text, data_samples)
+        if not len(queries.features):
+            ids = ', '.join(str(sample.sample_id) for sample in data_samples)
+            raise ValueError(
+                f'no phrase of the batch (samples {ids}) lies within the first '
+                'model.text_encoder.max_length pieces of its text: raise max_length or leave '
+                'the samples out'
+            )
+        maps = self(feats, queries.features, queries.image_index)
+        targets = self.targets(data_samples, maps[0].shape[-2:])
+        losses = self.loss_by_feat(maps, targets[queries.phrase_index])
+        losses['dropped_phrases'] = queries.dropped.sum().float()
+        return losses
+
+    def targets(
+        self, data_samples: Sequence[GroundingDataSample], shape: tuple[int, int]
+    ) -> Tensor:
+        """Masks of all phrases of a batch at twice the resolution of the maps.
+
+        Args:
+            data_samples: Samples with ``gt_regions`` and ``links``.
+            shape: Size (h, w) of the maps.
+
+        Returns:
+            Values in {0, 1}. Shape (P, 2h, 2w).
+        """
+        targets = []
+        for sample in data_samples:
+            masks = phrase_masks(sample.gt_regions.masks, sample.links, len(sample.phrases))
+            stride = sample.geometry.canvas_shape[0] // (2 * shape[0])
+            targets.append(
+                grid_targets(masks, sample.geometry, stride, self.target_threshold)
+            )
+        return torch.cat(targets)
+
+    def loss_by_feat(self, maps: Sequence[Tensor], targets: Tensor) -> dict[str, Tensor]:
+        """Eq. 9 on every map: the official code supervises all of H^0 .. H^L (paper,
+        Eq. 16: the first L).
+
+        Args:
+            maps: Logits, each (M, h, w).
+            targets: {0, 1}. Shape (M, 2h, 2w).
+
+        Returns:
+            ``loss_bce_l``, a mean over queries and pixels, and ``loss_dice_l``, a mean
+            over queries, for each map l.
+        """
+        targets = targets.float()
+        losses = {}
+        for level, logits in enumerate(maps):
+            logits = upsample_by_two(logits)
+            losses[f'loss_bce_{level}'] = self.loss_bce(logits, targets)
+            losses[f'loss_dice_{level}'] = self.loss_dice(logits, targets)
+        return losses
+
+    def predict(
+        self,
+        feats: Sequence[Tensor],
+        text: TextFeatures,
+        data_samples: Sequence[GroundingDataSample],
+    ) -> list[InstanceData]:
+        """Ground all phrases of a batch.
+
+        Args:
+            feats: F as a tuple of one map (B, in_channels, h, w).
+            text: The encoded texts, one per sample.
+            data_samples: Samples with ``phrases`` and ``geometry``.
+
+        Returns:
+            Per sample, element i for phrase i: ``masks``, bool, (N, ori_h, ori_w), where the
+            probability exceeds the threshold; ``scores``, (N, ), the mean probability over
+            the mask; ``dropped``, bool, (N, ), phrases that the text encoder cut off, whose
+            mask is empty. With ``test_cfg.keep_grid_probs`` also ``grid_probs``,
+            (N, 2h, 2w), the probabilities on the network's grid.
+
+        Raises:
+            ValueError: If a phrase was cut off and the sample has no ground truth, so that
+                nobody would count it as a miss.
+        """
+        queries = self.pack_queries(text, data_samples)
+        maps = self(feats, queries.features, queries.image_index)
+        probs = self.predict_by_feat(maps[-1], queries.phrase_index, sum(queries.counts))
+        return [
+            self._to_image(own, dropped, sample)
+            for own, dropped, sample in zip(
+                probs.split(queries.counts),
+                queries.dropped.split(queries.counts),
+                data_samples,
+                strict=True,
+            )
+        ]
+
+    def predict_by_feat(self, logits: Tensor, phrase_index: Tensor, num_phrases: int) -> Tensor:
+        """Pool the last map over each phrase's pieces: the mean of their probabilities.
+
+        Args:
+            logits: H^L. Shape (M, h, w).
+            phrase_index: The phrase of each query. Shape (M, ).
+            num_phrases: P.
+
+        Returns:
+            Shape (P, 2h, 2w); zero for a phrase without a query.
+        """
+        probs = upsample_by_two(logits).sigmoid()
+        pooled = probs.new_zeros((num_phrases, *probs.shape[1:]))
+        pooled.index_add_(0, phrase_index, probs)
+        counts = torch.bincount(phrase_index, minlength=num_phrases).clamp(min=1)
+        return pooled / counts[:, None, None]
+
+    def _to_image(
+        self, probs: Tensor, dropped: Tensor, sample: GroundingDataSample
+    ) -> InstanceData:
+        if dropped.any() and 'gt_regions' not in sample:
+            text = sample.phrases[int(dropped.nonzero()[0])]['text']
+            raise ValueError(
+                f"phrase '{text}' of sample {sample.sample_id} lies beyond the pieces that the "
+                'text encoder reads: shorten the text or raise model.text_encoder.max_length'
+            )
+        image_probs = sample.geometry.inverse_masks(probs)
+        masks = image_probs > self.test_cfg['threshold']
+        areas = masks.flatten(1).sum(1)
+        scores = (image_probs * masks).flatten(1).sum(1) / areas.clamp(min=1)
+        results = InstanceData(masks=masks, scores=scores, dropped=dropped)
+        if self.test_cfg['keep_grid_probs']:
+            results.grid_probs = probs
+        return results
+
+
+@dataclass
+class PhraseQueries:
+    """The queries of a batch, packed image by image.
+
+    Args:
+        features: Shape (M, C).
+        image_index: The image of each query, ascending. Shape (M, ).
+        phrase_index: The phrase of each query among all P of the batch. Shape (M, ).
+        counts: Phrases of each sample; they sum to P.
+    """
+
+    features: Tensor
+    image_index: Tensor
+    phrase_index: Tensor
+    counts: tuple[int, ...]
+
+    @property
+    def dropped(self) -> Tensor:
+        """Phrases without a query: their text was cut off. Bool, shape (P, )."""
+        return torch.bincount(self.phrase_index, minlength=sum(self.counts)) == 0
+
+
+def upsample_by_two(logits: Tensor) -> Tensor:
+    """Double the resolution of maps (M, h, w), bilinearly."""
+    return F.interpolate(logits[:, None], scale_factor=2, mode='bilinear')[:, 0]

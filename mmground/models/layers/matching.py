@@ -1,0 +1,68 @@
+"""Pixel-phrase matching and pixel selection on packed queries.
+
+Queries of all images of a batch stand in one packed list, ``(M, C)``, with the
+image of each, ``(M, )``. Neither queries nor feature maps are padded or copied.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def match_pixels(queries: Tensor, pixels: Tensor, image_index: Tensor) -> Tensor:
+    """Raw matching maps: the dot product of every query with the pixels of its image.
+
+    Eq. 2 of PPMN, without bias or scale.
+
+    Args:
+        queries: Packed queries, those of one image next to each other. Shape (M, C).
+        pixels: Feature maps. Shape (B, C, h, w).
+        image_index: The image of each query, ascending. Shape (M, ).
+
+    Returns:
+        Logits. Shape (M, h, w).
+    """
+    counts = torch.bincount(image_index, minlength=len(pixels)).tolist()
+    maps = [
+        own @ image.flatten(1)
+        for own, image in zip(queries.split(counts), pixels, strict=True)
+        if len(own)
+    ]
+    height, width = pixels.shape[-2:]
+    if not maps:
+        return queries.new_zeros((0, height, width))
+    return torch.cat(maps).unflatten(-1, (height, width))
+
+
+def smooth_logits(logits: Tensor) -> Tensor:
+    """Smooth maps as an upsampling by two and a downsampling back would.
+
+    Both bilinear without aligned corners, as between two rounds of the official
+    PPMN; together they are the kernel [1/8, 3/4, 1/8] along each axis with
+    replicated borders.
+
+    Args:
+        logits: Shape (M, h, w).
+
+    Returns:
+        Shape (M, h, w).
+    """
+    padded = F.pad(logits[:, None], (1, 1, 1, 1), mode='replicate')[:, 0]
+    rows = 0.75 * padded[:, 1:-1] + 0.125 * (padded[:, :-2] + padded[:, 2:])
+    return 0.75 * rows[..., 1:-1] + 0.125 * (rows[..., :-2] + rows[..., 2:])
+
+
+def gather_pixels(pixels: Tensor, index: Tensor, image_index: Tensor) -> Tensor:
+    """Features of selected pixels of each query's image.
+
+    Args:
+        pixels: Feature maps. Shape (B, C, h, w).
+        index: Row-major positions on the map. Shape (M, S), int64.
+        image_index: The image of each query. Shape (M, ).
+
+    Returns:
+        Shape (M, S, C).
+    """
+    size = pixels.shape[-2] * pixels.shape[-1]
+    rows = pixels.flatten(2).transpose(1, 2).reshape(-1, pixels.shape[1])
+    return F.embedding(index + image_index[:, None] * size, rows)

@@ -1,0 +1,98 @@
+import math
+from collections.abc import Sequence
+
+import torch.nn as nn
+from mmcv.cnn import ConvModule
+from mmdet.models.layers import SinePositionalEncoding
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from mmground.registry import MODELS
+
+
+@MODELS.register_module()
+class SemanticFPN(BaseModule):
+    """Aggregate a feature pyramid into one map: the semantic FPN neck of PPMN.
+
+    Sec. 3.1 of `PPMN <https://doi.org/10.1145/3503161.3548086>`_, after `Panoptic
+    Feature Pyramid Networks <https://arxiv.org/abs/1901.02446>`_: every level runs
+    through a 3x3 convolution and then, until it has the output's resolution, through a
+    doubling and another 3x3 convolution; the levels are summed, and a 1x1 convolution
+    gives F.
+    A sine positional encoding, computed over the whole canvas, is added to the
+    coarsest level first.
+
+    Upsampling is nearest and each convolution is followed by normalisation and ReLU, as
+    in the official code; a level of half the output's stride is reduced by a strided
+    convolution.
+
+    Args:
+        in_channels: Channels of the levels, all equal or one per level.
+        channels: Channels of F.
+        strides: Strides of the levels, each twice the one before.
+        out_stride: Stride of F in pixels of the network input.
+        positional_encoding: Whether the coarsest level gets the encoding (the paper
+            and the official code: yes).
+        norm_cfg: Normalisation after each convolution.
+        init_cfg: Initialisation. None is PyTorch's own, as the official code.
+    """
+
+    def __init__(
+        self,
+        in_channels: int | Sequence[int] = 256,
+        channels: int = 256,
+        strides: Sequence[int] = (4, 8, 16, 32),
+        out_stride: int = 8,
+        positional_encoding: bool = True,
+        norm_cfg: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        norm_cfg = norm_cfg or dict(type='GN', num_groups=32)
+        if isinstance(in_channels, int):
+            in_channels = [in_channels] * len(strides)
+        self.branches = nn.ModuleList(
+            self._branch(width, channels, stride / out_stride, norm_cfg)
+            for width, stride in zip(in_channels, strides, strict=True)
+        )
+        self.out_conv = ConvModule(channels, channels, 1, norm_cfg=norm_cfg, bias=True)
+        self.positional_encoding = None
+        if positional_encoding:
+            self.positional_encoding = SinePositionalEncoding(in_channels[-1] // 2, normalize=True)
+
+    @staticmethod
+    def _branch(in_channels: int, channels: int, ratio: float, norm_cfg: dict) -> nn.Sequential:
+        """Blocks that bring a level of ``ratio`` times the output's stride to its resolution."""
+        doublings = math.log2(ratio)
+        if doublings % 1 or doublings < -1:
+            raise ValueError(
+                'strides must be powers of two times out_stride, at least half of it; '
+                f'got a ratio of {ratio}'
+            )
+        blocks = [_conv(in_channels, channels, norm_cfg, stride=2 if doublings < 0 else 1)]
+        for _ in range(int(doublings)):
+            blocks += [nn.UpsamplingNearest2d(scale_factor=2), _conv(channels, channels, norm_cfg)]
+        return nn.Sequential(*blocks)
+
+    def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor]:
+        """Aggregate the levels.
+
+        Args:
+            levels: Fine to coarse, each (B, C_l, H / stride, W / stride).
+
+        Returns:
+            F as a tuple of one map (B, channels, H / out_stride, W / out_stride).
+        """
+        levels = list(levels)
+        if self.positional_encoding is not None:
+            coarsest = levels[-1]
+            mask = coarsest.new_zeros((1, *coarsest.shape[-2:]))
+            levels[-1] = coarsest + self.positional_encoding(mask).to(coarsest.dtype)
+        total = sum(branch(level) for branch, level in zip(self.branches, levels, strict=True))
+        return (self.out_conv(total),)
+
+
+def _conv(in_channels: int, channels: int, norm_cfg: dict, stride: int = 1) -> ConvModule:
+    return ConvModule(
+        in_channels, channels, 3, stride=stride, padding=1, norm_cfg=norm_cfg, bias=True
+    )

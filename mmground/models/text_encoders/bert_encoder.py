@@ -1,0 +1,179 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor
+from transformers import BertConfig, BertModel, BertTokenizerFast
+
+from mmground.registry import MODELS
+from mmground.structures import TextFeatures
+
+
+@MODELS.register_module()
+class BertEncoder(BaseModule):
+    """BERT over whole texts: the last hidden state of every word piece.
+
+    The network is built from explicit sizes and never fetches anything. Its
+    weights come from ``init_cfg`` or from a checkpoint, its vocabulary from
+    ``vocab_file`` or from a checkpoint: a checkpoint of this module carries the
+    vocabulary (as a byte tensor named ``vocab``), so inference needs no other file.
+
+    The defaults are those of bert-base-uncased.
+
+    Args:
+        vocab_file: WordPiece vocabulary, one piece a line. None: the checkpoint
+            that is loaded brings it.
+        vocab_size: Rows of the embedding table. None: as many as ``vocab_file`` has.
+        hidden_size: Width C.
+        num_layers: Transformer layers.
+        num_heads: Attention heads of each layer.
+        intermediate_size: Width of the feed-forward layers.
+        dropout: Dropout rate of hidden states and attention, in training mode.
+        max_positions: Rows of the position embedding table.
+        max_length: Longest input in pieces, [CLS] and [SEP] included; the rest of
+            a text is cut off.
+        do_lower_case: Whether the vocabulary is of lower-cased text.
+        init_cfg: Initialisation, such as ``dict(type='Pretrained', checkpoint=...)``
+            with this module's parameter names.
+    """
+
+    def __init__(
+        self,
+        vocab_file: str | None = None,
+        vocab_size: int | None = 30522,
+        hidden_size: int = 768,
+        num_layers: int = 12,
+        num_heads: int = 12,
+        intermediate_size: int = 3072,
+        dropout: float = 0.1,
+        max_positions: int = 512,
+        max_length: int = 230,
+        do_lower_case: bool = True,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if max_length > max_positions:
+            raise ValueError(
+                f'max_length ({max_length}) exceeds the {max_positions} positions of the encoder'
+            )
+        self.max_length = max_length
+        self.do_lower_case = do_lower_case
+        self.tokenizer = None
+        self.register_buffer('vocab', None)
+        if vocab_file is not None:
+            self._set_vocabulary(_read_vocabulary(vocab_file))
+            vocab_size = vocab_size or len(self.tokenizer)
+        if vocab_size is None:
+            raise ValueError('BertEncoder needs vocab_file or vocab_size')
+        self.vocab_size = vocab_size
+        self._check_vocabulary()
+        self.out_channels = hidden_size
+        self.model = BertModel(
+            BertConfig(
+                vocab_size=vocab_size,
+                hidden_size=hidden_size,
+                num_hidden_layers=num_layers,
+                num_attention_heads=num_heads,
+                intermediate_size=intermediate_size,
+                hidden_dropout_prob=dropout,
+                attention_probs_dropout_prob=dropout,
+                max_position_embeddings=max_positions,
+            ),
+            add_pooling_layer=False,
+        )
+
+    def forward(self, texts: Sequence[str]) -> TextFeatures:
+        """Encode texts; a batch is padded to its own longest text.
+
+        Args:
+            texts: T texts.
+
+        Returns:
+            Features of the pieces with their places in the text, C = hidden_size.
+        """
+        ids, attention_mask, special, offsets = self.tokenize(texts)
+        hidden = self.encode(ids, attention_mask)
+        valid = attention_mask.bool() & ~special.bool()
+        return TextFeatures(hidden, valid, offsets * valid[..., None])
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Split texts into word pieces.
+
+        Args:
+            texts: T texts.
+
+        Returns:
+            ids, attention mask (1 at pieces), special-token mask, each (T, L), and
+            character offsets (T, L, 2), all int64 on the module's device.
+
+        Raises:
+            RuntimeError: If the encoder has no vocabulary.
+        """
+        if self.tokenizer is None:
+            raise RuntimeError(
+                'the text encoder has no vocabulary: set model.text_encoder.vocab_file in the '
+                'config, or load a checkpoint that carries one'
+            )
+        pieces = self.tokenizer(
+            list(texts),
+            truncation=True,
+            max_length=self.max_length,
+            padding=True,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            return_tensors='pt',
+        )
+        names = ('input_ids', 'attention_mask', 'special_tokens_mask', 'offset_mapping')
+        device = self.model.embeddings.word_embeddings.weight.device
+        return tuple(pieces[name].to(device) for name in names)
+
+    def encode(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Run the transformer.
+
+        Args:
+            ids: Word-piece ids. Shape (T, L).
+            attention_mask: 1 at pieces, 0 at padding. Shape (T, L).
+
+        Returns:
+            The last hidden state. Shape (T, L, C).
+        """
+        return self.model(input_ids=ids, attention_mask=attention_mask).last_hidden_state
+
+    def _set_vocabulary(self, pieces: list[str]) -> None:
+        ids = {piece: index for index, piece in enumerate(pieces)}
+        self.tokenizer = BertTokenizerFast(vocab=ids, do_lower_case=self.do_lower_case)
+        data = '\n'.join(pieces).encode()
+        self.vocab = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+
+    def _check_vocabulary(self) -> None:
+        if self.tokenizer is not None and len(self.tokenizer) > self.vocab_size:
+            raise ValueError(
+                f'the vocabulary has {len(self.tokenizer)} pieces but the embedding table only '
+                f'{self.vocab_size} rows: set model.text_encoder.vocab_size'
+            )
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
+        stored = state_dict.get(prefix + 'vocab')
+        if stored is not None:
+            # Its length is the checkpoint's, so the buffer is made to fit before the copy.
+            self._set_vocabulary(bytes(stored.cpu().tolist()).decode().split('\n'))
+            self._check_vocabulary()
+            self.vocab = self.vocab.to(self.model.embeddings.word_embeddings.weight.device)
+        elif self.vocab is not None:
+            # Foreign weights carry no vocabulary; the one of vocab_file stays.
+            state_dict = {**state_dict, prefix + 'vocab': self.vocab}
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _read_vocabulary(path: str) -> list[str]:
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f'vocabulary file {path} does not exist: generate the data set that brings it, or '
+            'set model.text_encoder.vocab_file to the vocab.txt of the BERT weights'
+        )
+    pieces = Path(path).read_text(encoding='utf-8').rstrip('\n').split('\n')
+    missing = {'[PAD]', '[UNK]', '[CLS]', '[SEP]'} - set(pieces)
+    if missing:
+        raise ValueError(f'{path} is no WordPiece vocabulary: it lacks {sorted(missing)}')
+    return pieces
