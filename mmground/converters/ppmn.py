@@ -39,8 +39,7 @@ _RULES = (
 # Half of the published network never runs: the parts of the instance segmenter it began as.
 _DEAD = (
     _NECK + r'aux_convs\..*',
-    _ROUND
-    + r'(attention|attention_norm|kernel_update_conv|ffn|ffn_norm|cls_fcs|fc_cls)\..*',
+    _ROUND + r'(attention|attention_norm|kernel_update_conv|ffn|ffn_norm|cls_fcs|fc_cls)\..*',
 )
 
 

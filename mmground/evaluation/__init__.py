@@ -1,0 +1,3 @@
+from .metrics import PNGMetric
+
+__all__ = ['PNGMetric']

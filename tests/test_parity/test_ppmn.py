@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from parity_data import ParityData
 
 from mmground.converters import (
     convert_bert,
@@ -30,12 +31,21 @@ def model(config_dir):
 
 
 @pytest.fixture(scope='module')
+def parity():
+    return ParityData('ppmn')
+
+
+@pytest.fixture(scope='module')
 def official(parity):
-    """A whole checkpoint of the published layout."""
+    """A whole checkpoint of the published layout, with the prefix of its distributed wrapper."""
+
+    def wrapped(name):
+        return {f'module.{key}': value for key, value in parity.state_dict(name).items()}
+
     return dict(
-        model_state=parity.weights('ppmn', 'shapes.json', prefix='module.'),
-        fpn_model_state=parity.weights('ppmn', 'shapes_fpn.json', prefix='module.'),
-        bert_model_state=parity.weights('ppmn', 'shapes_bert.json', prefix='module.'),
+        model_state=wrapped('shapes'),
+        fpn_model_state=wrapped('shapes_fpn'),
+        bert_model_state=wrapped('shapes_bert'),
     )
 
 
@@ -60,7 +70,7 @@ def _forward(model, arrays):
 
 @pytest.mark.parametrize('case', CASES)
 def test_maps_of_all_rounds(loaded, parity, case):
-    arrays = parity.arrays('ppmn', case)
+    arrays = parity.arrays(case)
     maps = _forward(loaded, arrays)
     assert len(maps) == int(arrays['num_stages']) + 1
     for level, logits in enumerate(maps):
@@ -70,7 +80,7 @@ def test_maps_of_all_rounds(loaded, parity, case):
 
 def test_batch_of_both_cases_matches_single_images(loaded, parity):
     """Packing queries of several images changes nothing: each sees its own image only."""
-    arrays = parity.arrays('ppmn', CASES[0])
+    arrays = parity.arrays(CASES[0])
     levels = [torch.from_numpy(arrays[f'p{i}']) for i in range(2, 6)]
     text = torch.from_numpy(arrays['text'])[0]
     other = [level.flip(-1) for level in levels]
@@ -85,7 +95,7 @@ def test_batch_of_both_cases_matches_single_images(loaded, parity):
 
 
 def test_smoothing_matters_and_is_the_official_one(loaded, parity):
-    arrays = parity.arrays('ppmn', CASES[0])
+    arrays = parity.arrays(CASES[0])
     expected = torch.from_numpy(arrays['maps_3'])[0]
     for matching_round in loaded.head.rounds:
         matching_round.refinement.smooth = False
@@ -98,7 +108,7 @@ def test_smoothing_matters_and_is_the_official_one(loaded, parity):
 
 
 def test_losses(loaded, parity):
-    arrays = parity.arrays('ppmn', 'loss')
+    arrays = parity.arrays('loss')
     logits = torch.from_numpy(arrays['logits'])
     targets = torch.from_numpy(arrays['targets'])
     losses = [
@@ -114,14 +124,14 @@ def test_losses(loaded, parity):
 
 def test_token_filter_keeps_the_official_queries(parity):
     """The batch form with padded slots holds exactly the packed queries, in order."""
-    arrays = parity.arrays('ppmn', 'loss')
+    arrays = parity.arrays('loss')
     keep = arrays['ann_types'] != 0
     np.testing.assert_array_equal(arrays['batch_logits'][:, keep], arrays['logits'])
     np.testing.assert_array_equal(arrays['batch_targets'][keep], arrays['targets'])
 
 
 def test_phrase_pooling(loaded, parity, monkeypatch):
-    arrays = parity.arrays('ppmn', 'phrase_pooling')
+    arrays = parity.arrays('phrase_pooling')
     bounds = arrays['inter']
     phrase_index = torch.from_numpy(np.repeat(np.arange(len(bounds) - 1), np.diff(bounds)))
     logits = torch.from_numpy(arrays['token_logits'])[: len(phrase_index)]
@@ -143,11 +153,10 @@ def test_dead_parameters_are_the_known_half(official):
     assert len(weights) + len(dead) == len(official['model_state'])
 
 
-def test_image_encoder(model, parity):
-    arrays = parity.arrays('drmn', 'image_encoder')
-    weights, dead = convert_detectron2_fpn(
-        parity.weights('drmn', 'shapes_image_encoder.json')
-    )
+def test_image_encoder(model):
+    parity = ParityData('drmn')
+    arrays = parity.arrays('image_encoder')
+    weights, dead = convert_detectron2_fpn(parity.state_dict('shapes_image_encoder'))
     assert sorted(dead) == ['pixel_mean', 'pixel_std']
     model.backbone.load_state_dict(_part(weights, 'backbone.'), strict=True)
     model.neck[0].load_state_dict(_part(weights, 'neck.0.'), strict=True)
@@ -164,14 +173,11 @@ def test_image_encoder(model, parity):
         torch.testing.assert_close(feats, expected, atol=5e-2, rtol=0)
 
 
-def test_text_encoder(model, parity):
-    arrays = parity.arrays('pbrec', 'forward')
+def test_text_encoder(model):
+    parity = ParityData('pbrec')
+    arrays = parity.arrays('forward')
     weights, _ = convert_bert(
-        {
-            name: value
-            for name, value in parity.weights('pbrec', 'shapes.json').items()
-            if name.startswith('bert.')
-        }
+        {name: value for name, value in parity.state_dict().items() if name.startswith('bert.')}
     )
     model.text_encoder.load_state_dict(weights, strict=True)
     with torch.no_grad():

@@ -33,7 +33,8 @@ train_dataloader = dict(
         ann_file='annotations/png_coco_train2017.json',
         panoptic_ann_file='annotations/panoptic_train2017.json',
         data_prefix=dict(
-            img_path='images/train2017/', seg_map_path='annotations/panoptic_segmentation/train2017/'
+            img_path='images/train2017/',
+            seg_map_path='annotations/panoptic_segmentation/train2017/',
         ),
         pipeline=train_pipeline,
     ),

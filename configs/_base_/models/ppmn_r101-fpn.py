@@ -19,9 +19,7 @@ model = dict(
         style='caffe',
     ),
     neck=[
-        dict(
-            type='mmdet.FPN', in_channels=[256, 512, 1024, 2048], out_channels=256, num_outs=4
-        ),
+        dict(type='mmdet.FPN', in_channels=[256, 512, 1024, 2048], out_channels=256, num_outs=4),
         dict(type='SemanticFPN', in_channels=256, channels=256, out_stride=8),
     ],
     text_encoder=dict(type='BertEncoder', max_length=230),

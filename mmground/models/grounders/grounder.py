@@ -62,8 +62,8 @@ class Grounder(BaseModel):
         unknown = names - {*image_parts, 'text_encoder'}
         if unknown or not set(dropout_in_frozen) <= names:
             raise ValueError(
-                f"frozen={list(frozen)} and dropout_in_frozen={list(dropout_in_frozen)}: parts "
-                f"that can be frozen are {[*image_parts, 'neck', 'text_encoder']}, and dropout "
+                f'frozen={list(frozen)} and dropout_in_frozen={list(dropout_in_frozen)}: parts '
+                f'that can be frozen are {[*image_parts, "neck", "text_encoder"]}, and dropout '
                 'stays on in frozen parts only'
             )
         trained_first = [name for name in image_parts if name not in names]

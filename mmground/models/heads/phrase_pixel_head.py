@@ -216,9 +216,7 @@ class PhrasePixelHead(BaseModule):
         for sample in data_samples:
             masks = phrase_masks(sample.gt_regions.masks, sample.links, len(sample.phrases))
             stride = sample.geometry.canvas_shape[0] // (2 * shape[0])
-            targets.append(
-                grid_targets(masks, sample.geometry, stride, self.target_threshold)
-            )
+            targets.append(grid_targets(masks, sample.geometry, stride, self.target_threshold))
         return torch.cat(targets)
 
     def loss_by_feat(self, maps: Sequence[Tensor], targets: Tensor) -> dict[str, Tensor]:

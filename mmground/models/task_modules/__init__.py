@@ -1,0 +1,3 @@
+from .grid_targets import grid_targets
+
+__all__ = ['grid_targets']

@@ -1,0 +1,65 @@
+# PPMN with small widths, trained from scratch on Grounding Shapes on two CPU cores.
+_base_ = [
+    '../_base_/models/ppmn_r101-fpn.py',
+    '../_base_/datasets/png_shapes.py',
+    '../_base_/default_runtime.py',
+]
+
+channels = 96
+text_channels = 128
+max_iters = 6000
+
+model = dict(
+    backbone=dict(
+        depth=18,
+        base_channels=32,
+        norm_cfg=dict(type='BN', requires_grad=True),
+        norm_eval=False,
+        style='pytorch',
+    ),
+    neck=[
+        dict(
+            type='mmdet.FPN',
+            in_channels=[32, 64, 128, 256],
+            out_channels=channels,
+            num_outs=4,
+        ),
+        # At 128 pixels a stride of 8 would leave 16 x 16 cells.
+        dict(type='SemanticFPN', in_channels=channels, channels=channels, out_stride=4),
+    ],
+    text_encoder=dict(
+        vocab_file={{_base_.vocab_file}},
+        vocab_size=None,
+        hidden_size=text_channels,
+        num_layers=2,
+        num_heads=4,
+        intermediate_size=4 * text_channels,
+        max_positions=256,
+    ),
+    head=dict(
+        in_channels=channels,
+        text_channels=text_channels,
+        channels=channels,
+        refinement=dict(num_points=50, num_heads=4, ffn_channels=2 * channels),
+        # Without the official dilation, which a cell of two pixels makes a large one.
+        target_threshold=0.5,
+    ),
+    # Nothing is pre-trained here, so everything is trained.
+    frozen=[],
+    dropout_in_frozen=[],
+)
+
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01),
+    clip_grad=dict(max_norm=5.0),
+)
+param_scheduler = dict(
+    type='OneCycleLR', eta_max=1e-3, total_steps=max_iters, pct_start=0.1, by_epoch=False
+)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=1000)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=1000))
+log_processor = dict(by_epoch=False)
+auto_scale_lr = dict(enable=False, base_batch_size=16)

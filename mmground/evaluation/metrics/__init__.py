@@ -1,0 +1,3 @@
+from .png_metric import PNGMetric
+
+__all__ = ['PNGMetric']

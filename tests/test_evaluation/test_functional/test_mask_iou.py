@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+import torch
+
+from mmground.evaluation.functional import mask_iou
+
+
+def test_equals_counting_pixels():
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.rand(4, 6, 5, generator=generator) > 0.5
+    targets = torch.rand(4, 6, 5, generator=generator) > 0.3
+    expected = [
+        len(a & b) / len(a | b)
+        for a, b in (
+            ({*map(tuple, mask.nonzero().tolist())}, {*map(tuple, target.nonzero().tolist())})
+            for mask, target in zip(masks, targets, strict=True)
+        )
+    ]
+    ious = mask_iou(masks, targets)
+    assert ious.dtype == torch.float64
+    np.testing.assert_allclose(ious, expected, rtol=0, atol=1e-15)
+
+
+def test_empty_masks():
+    full, empty = torch.ones(1, 3, 4, dtype=torch.bool), torch.zeros(1, 3, 4, dtype=torch.bool)
+    masks, targets = torch.cat((empty, full, empty, full)), torch.cat((empty, empty, full, full))
+    ious = mask_iou(masks, targets)
+    assert ious[0].isnan()
+    assert ious[1:].tolist() == [0, 0, 1]
+
+
+def test_no_masks():
+    masks = torch.zeros(0, 3, 4, dtype=torch.bool)
+    assert mask_iou(masks, masks).shape == (0,)
+
+
+def test_bad_input():
+    masks = torch.zeros(2, 3, 4, dtype=torch.bool)
+    with pytest.raises(ValueError, match='differ in shape'):
+        mask_iou(masks, masks[:1])
+    with pytest.raises(TypeError, match='must be boolean'):
+        mask_iou(masks.float(), masks)
