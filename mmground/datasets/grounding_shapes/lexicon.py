@@ -69,7 +69,7 @@ STUFF = {
     'sand': StuffWords(('sand', 'the sand'), ('the sand',), ('on',)),
     'snow': StuffWords(('snow', 'the snow', 'white snow'), ('the snow',), ('on',)),
     'water': StuffWords(('water', 'the water'), ('the water',), ('in', 'on')),
-    'road': StuffWords(('a road', 'the road', 'a grey road'), ('the road',), ('on',)),
+    'road': StuffWords(('a road', 'the road', 'a gray road'), ('the road',), ('on',)),
     'floor': StuffWords(('the floor', 'a wooden floor'), ('the floor',), ('on',)),
     'carpet': StuffWords(('a carpet', 'the carpet'), ('the carpet',), ('on',)),
 }
@@ -80,8 +80,8 @@ BACKDROPS = frozenset({'sky', 'mountain', 'trees', 'wall', 'curtain'})
 PICTURES = ('picture', 'image')
 
 POSITIONS = {
-    'left': (('on', 'the left side'), ('on', 'the left'), ('to', 'the left')),
-    'right': (('on', 'the right side'), ('on', 'the right'), ('to', 'the right')),
+    'left': (('on', 'the left side'), ('on', 'the left')),
+    'right': (('on', 'the right side'), ('on', 'the right')),
     'top': (('at', 'the top'), ('in', 'the upper part')),
     'bottom': (('at', 'the bottom'), ('in', 'the lower part')),
     'middle': (('in', 'the middle'), ('in', 'the center')),
@@ -89,8 +89,8 @@ POSITIONS = {
 """Place in the picture -> (preposition, noun phrase) pairs; "of the picture" may follow."""
 
 RELATIONS = {
-    'left of': ('to the left of', 'left of'),
-    'right of': ('to the right of', 'right of'),
+    'left of': ('to the left of', 'on the left of'),
+    'right of': ('to the right of', 'on the right of'),
     'above': ('above', 'over'),
     'below': ('below', 'under'),
     'next to': ('next to', 'beside', 'near'),
@@ -115,11 +115,6 @@ BACKGROUND_EXISTENTIALS = ('there {be}', 'we can see', 'I can see')
 STUFF_SENTENCES = ('we can also see', 'I can also see', 'we can see')
 
 REMARKS = (
-    ('I think it is', '(a sunny day)'),
-    ('I think it is sunny',),
-    ('it seems to be', '(a cloudy day)'),
-    ('(the weather)', 'looks nice'),
-    ('(the weather)', 'seems to be good'),
     ('it looks like', '(a drawing)'),
     ('it looks like', '(a painting)'),
     ('I think this is', '(a cartoon)'),
@@ -129,6 +124,15 @@ REMARKS = (
     ('(the light)', 'is soft'),
 )
 """Closing remarks; noun phrases in parentheses refer to no region."""
+
+OUTDOOR_REMARKS = (
+    ('I think it is', '(a sunny day)'),
+    ('I think it is sunny',),
+    ('it seems to be', '(a cloudy day)'),
+    ('(the weather)', 'looks nice'),
+    ('(the weather)', 'seems to be good'),
+)
+"""Closing remarks about a scene with a sky."""
 
 PRONOUNS = ('it', 'them')
 JOINERS = ('and', 'of', 'on', ',', 'quite', 'all')

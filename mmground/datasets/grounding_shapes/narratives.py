@@ -18,6 +18,7 @@ from .phrases import (
     choose_description,
     judge_position,
     judge_relation,
+    naturalness,
     noun_phrase,
     pick,
     position_phrase,
@@ -116,11 +117,13 @@ class _Narrator:
         self.plain = describer.by_targets()
         self.known: set[int] = set()  # regions
         self.topic: int | None = None  # the thing that "it" would refer to
-        self.stated: set[tuple] = set()
+        self.stated: set[tuple] = set()  # (sort, (targets, ...)), see _predicates
+        self.started = False
 
     def tell(self) -> Narrative:
         goal = int(self.rng.integers(MIN_GROUNDED, MAX_GROUNDED))
         sentences = [self._opening()]
+        self.started = True
         kinds = {
             self._at_position: 0.23,
             self._listing: 0.12,
@@ -152,6 +155,16 @@ class _Narrator:
     def _things(self, targets: Targets, description: Description, definite: bool) -> Chunk:
         regions = tuple(self.scene.region_of_thing(target) for target in targets)
         self.known.update(regions)
+        for sort in ('size', 'texture', 'position'):
+            if (value := getattr(description, sort)) is not None:
+                self.stated.add((sort, (targets, value)))
+        if description.relation is not None:
+            relation, region = description.relation
+            if relation == 'on':
+                self.stated.add(('on', (targets, region)))
+            else:
+                other = region - len(self.scene.stuff)
+                self.stated.add(('relation', (targets, relation, other)))
         text = noun_phrase(description, len(targets), definite, self.rng)
         return Chunk(text, noun=True, regions=regions)
 
@@ -182,28 +195,19 @@ class _Narrator:
         return pieces
 
     def _pick_new(self, candidates: dict[Targets, list[Description]]) -> Targets | None:
-        """Things of which none has been spoken of; plurals about as often as they come."""
+        """Things of which none has been spoken of, the easily described ones preferably."""
         first = len(self.scene.stuff)
-        new = [
-            targets
-            for targets in candidates
-            if not any(first + target in self.known for target in targets)
-        ]
-        plurals = [targets for targets in new if len(targets) > 1]
-        singles = [targets for targets in new if len(targets) == 1]
-        if not new:
+        groups: dict[bool, dict[Targets, float]] = {False: {}, True: {}}
+        for targets, descriptions in candidates.items():
+            if not any(first + target in self.known for target in targets):
+                weight = max(naturalness(description) for description in descriptions)
+                groups[len(targets) > 1][targets] = weight
+        several = bool(groups[True]) and (not groups[False] or self.rng.random() < 0.34)
+        options = groups[several]
+        if not options:
             return None
-        if plurals and (not singles or self.rng.random() < 0.38):
-            # A group that only "shape" can name is rarely what one would speak of.
-            named = [
-                targets
-                for targets in plurals
-                if any(description.kind is not None for description in candidates[targets])
-            ]
-            if named and self.rng.random() < 0.85:
-                plurals = named
-            return pick(plurals, self.rng)
-        return pick(singles, self.rng) if singles else None
+        weights = np.array(list(options.values()))
+        return list(options)[self.rng.choice(len(weights), p=weights / weights.sum())]
 
     def _new(self, candidates: dict[Targets, list[Description]]) -> tuple[Chunk, Targets] | None:
         targets = self._pick_new(candidates)
@@ -222,7 +226,10 @@ class _Narrator:
 
     # Verbs
 
-    def _exists(self, plural: bool, forms: tuple[str, ...]) -> str:
+    def _exists(self, plural: bool, forms: tuple[str, ...] | None = None) -> str:
+        """ "There is", with an "also" now and then if it is not the first sentence."""
+        if forms is None:
+            forms = lexicon.LATER_EXISTENTIALS if self.started else lexicon.EXISTENTIALS
         return pick(forms, self.rng).format(be=lexicon.VERBS[plural])
 
     # Sentences
@@ -247,12 +254,12 @@ class _Narrator:
         listed.append(chunks[-1])
         plural = len(chunks[0].regions) > 1
         if not opening:
-            return [self._exists(plural, lexicon.LATER_EXISTENTIALS), *listed]
+            return [self._exists(plural), *listed]
         form = self.rng.random()
         if form < 0.25:
             return [*self._template(pick(lexicon.SUBJECT_OPENINGS, self.rng)), *listed]
         picture = Chunk(f'{pick(lexicon.DEMONSTRATIVES, self.rng)} {self._picture()}', noun=True)
-        exists = self._exists(plural, lexicon.EXISTENTIALS)
+        exists = self._exists(plural)
         if form < 0.45:
             return [exists, *listed, 'in', picture]
         comma = [','] if self.rng.random() < 0.2 else []
@@ -277,7 +284,7 @@ class _Narrator:
             return None
         chunk, targets = new
         self._topic(targets)
-        exists = self._exists(len(targets) > 1, lexicon.LATER_EXISTENTIALS)
+        exists = self._exists(len(targets) > 1)
         if self.rng.random() < 0.3:
             return [exists, chunk, *self._place(position)]
         pieces = [*self._place(position), exists, chunk]
@@ -296,7 +303,7 @@ class _Narrator:
         chunk, targets = new
         self._topic(targets)
         return [
-            self._exists(len(targets) > 1, lexicon.LATER_EXISTENTIALS),
+            self._exists(len(targets) > 1),
             chunk,
             pick(lexicon.STUFF[self.scene.stuff[region].kind].under, self.rng),
             self._definite_stuff(region),
@@ -332,7 +339,7 @@ class _Narrator:
             chunk, targets = new
             words = pick(lexicon.RELATIONS[relation], self.rng)
             other = 'it' if pronoun else self._definite((anchor,))
-            exists = self._exists(len(targets) > 1, lexicon.LATER_EXISTENTIALS)
+            exists = self._exists(len(targets) > 1)
             self._topic(targets)
             if pronoun or self.rng.random() < 0.5:
                 return [words, other, exists, chunk]
@@ -354,7 +361,7 @@ class _Narrator:
             subjects = plurals
         targets = pick(subjects, self.rng)
         predicates = [
-            predicate for predicate in self._predicates(targets) if predicate not in self.stated
+            predicate for predicate in self._predicates(targets) if self._is_news(*predicate)
         ]
         if not predicates:
             return None
@@ -408,6 +415,14 @@ class _Narrator:
                     found.append(('relation', (targets, relation, other)))
         return found
 
+    def _is_news(self, sort: str, statement: tuple) -> bool:
+        """Whether it has not been stated of these things, alone or in a group."""
+        targets, *rest = statement
+        return not any(
+            sort == other and rest == others and set(targets) <= set(group)
+            for other, (group, *others) in self.stated
+        )
+
     def _background(self) -> list[str | Chunk] | None:
         """ "In the background we can see the sky and trees"."""
         regions = [
@@ -443,7 +458,7 @@ class _Narrator:
         predicates = [
             predicate
             for predicate in self._predicates((self.topic,))
-            if predicate[0] in ('size', 'texture') and predicate not in self.stated
+            if predicate[0] in ('size', 'texture') and self._is_news(*predicate)
         ]
         if not predicates:
             return None
@@ -455,7 +470,9 @@ class _Narrator:
 
     def _remark(self) -> list[str | Chunk]:
         """ "I think it is sunny": noun phrases that refer to no region."""
-        return self._template(pick(lexicon.REMARKS, self.rng))
+        outdoors = any(stuff.kind == 'sky' for stuff in self.scene.stuff)
+        remarks = lexicon.REMARKS + lexicon.OUTDOOR_REMARKS * outdoors
+        return self._template(pick(remarks, self.rng))
 
 
 def _grounded(pieces: list[str | Chunk]) -> list[Chunk]:

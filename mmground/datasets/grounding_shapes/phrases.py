@@ -190,28 +190,32 @@ class Describer:
         return found
 
 
+def naturalness(description: Description, brief: bool = False) -> float:
+    """How readily a speaker would say this: colours often, many adjectives or "shape" rarely.
+
+    Args:
+        description: What would be said.
+        brief: Of something known already, of which one says as little as possible.
+
+    Returns:
+        A positive weight.
+    """
+    weight = 1.0 if brief or description.color is None else 3.0
+    weight *= ((1, 0.4, 0.1, 0.02) if brief else (1, 1, 0.6, 0.15))[description.adjectives]
+    if description.kind is None:
+        weight *= 0.08 if description.color is not None else 0.02
+    if description.texture == 'plain':
+        weight *= 0.05
+    return weight
+
+
 def choose_description(
     descriptions: Iterable[Description], rng: np.random.Generator, brief: bool = False
 ) -> Description:
-    """Pick one as a speaker might: colours often, long lists of adjectives and "shape" rarely.
-
-    Args:
-        descriptions: Candidates, at least one.
-        rng: Source of randomness.
-        brief: Prefer as few adjectives as possible, as for something known already.
-    """
+    """Pick one of at least one candidates, by :func:`naturalness`."""
     descriptions = list(descriptions)
-    weights = []
-    for description in descriptions:
-        weight = 1.0 if brief or description.color is None else 3.0
-        weight *= ((1, 0.4, 0.1, 0.02) if brief else (1, 1, 0.6, 0.15))[description.adjectives]
-        if description.kind is None:
-            weight *= 0.12 if description.adjectives == 1 else 0.03
-        if description.texture == 'plain':
-            weight *= 0.1
-        weights.append(weight)
-    weights = np.array(weights) / np.sum(weights)
-    return descriptions[rng.choice(len(descriptions), p=weights)]
+    weights = np.array([naturalness(description, brief) for description in descriptions])
+    return descriptions[rng.choice(len(descriptions), p=weights / weights.sum())]
 
 
 def pick(options, rng: np.random.Generator):
