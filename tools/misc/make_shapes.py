@@ -1,0 +1,52 @@
+"""Generate Grounding Shapes, a data set of shapes with texts, in real data sets' formats."""
+
+import argparse
+import os
+import sys
+
+from mmground.datasets.grounding_shapes import FORMATS, generate
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    """The command line's arguments."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('out_root', help='folder of the data set, for example data/shapes')
+    parser.add_argument(
+        '--format', nargs='+', choices=sorted(FORMATS), default=['png'], help='formats to write'
+    )
+    parser.add_argument('--train', type=int, default=10000, help='images of the train split')
+    parser.add_argument('--val', type=int, default=300, help='images of the val split')
+    parser.add_argument('--size', type=int, default=128, help='side of the images in pixels')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1, help='processes')
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace another generated data set'
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> int:
+    """Generate, then print what was made; 1 if the arguments or the folder forbid it."""
+    args = parse_args(argv)
+    try:
+        description, made = generate(
+            args.out_root,
+            formats=args.format,
+            counts=dict(train=args.train, val=args.val),
+            size=args.size,
+            seed=args.seed,
+            workers=args.workers,
+            overwrite=args.overwrite,
+        )
+    except (ValueError, FileExistsError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    print(f'{args.out_root}: {"made" if made else "complete already, nothing made"}')
+    for name, splits in description['summary'].items():
+        for split, numbers in splits.items():
+            print(f'{name} {split}: ' + ', '.join(f'{key} {n}' for key, n in numbers.items()))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
