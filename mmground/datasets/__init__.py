@@ -1,0 +1,5 @@
+from . import transforms
+from .base_grounding import BaseGroundingDataset
+from .png import PNGDataset
+
+__all__ = ['BaseGroundingDataset', 'PNGDataset', 'transforms']

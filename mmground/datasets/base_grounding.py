@@ -1,0 +1,279 @@
+import json
+import random
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Sequence
+
+from mmengine import fileio
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+
+_FILTERS = ('img_ids', 'sample_ids')
+
+
+class BaseGroundingDataset(BaseDataset):
+    """What the data sets of all grounding tasks share: the record, its check, a control.
+
+    A subclass implements :meth:`load_records`. Every record is one sample of its
+    benchmark, a dict of
+
+    - ``sample_id`` (str): Unique in the data set.
+    - ``img_id``, ``img_path`` (str): The image; several records may share it.
+    - ``height``, ``width`` (int): Size of the original image in pixels.
+    - ``text`` (str): The narrative, expression or caption.
+    - ``phrases`` (list[dict]): At least one, with ``text``, ``span`` (the character
+      range ``(start, end)`` of the phrase in ``text``), ``type`` and ``phrase_id``.
+    - ``regions`` (list[dict]): With ``bbox``, (x1, y1, x2, y2) in pixels of the
+      original image, and what else is known of the region: ``segment_id``,
+      ``category_id``, ``is_thing``, ``area``.
+    - ``links`` (list[tuple[int, int]]): Pairs of indices (phrase, region). A plural has
+      several, and two phrases may share a region.
+
+    Args:
+        control: None, or ``'shuffled_text'`` for the *text-blind control*: an evaluation
+            in which no image keeps its own words, so what remains of the score does not
+            come from the text. The records keep their images, regions, links, phrase
+            types and phrase count, but ``text`` and the phrases' ``text`` and ``span``
+            are those of a record of another image: of one with as many phrases; if there
+            is none, of one with the next larger count, whose first phrases are used; and
+            if the record itself has more phrases than any other image's, of one with the
+            largest count, whose phrases are used again from the first on. The assignment
+            is the same in every run, and is made before ``filter_cfg`` and ``indices``
+            apply, so a part of the data set sees the same texts as the whole. The donor's
+            id stands in the record's ``text_sample_id``.
+        filter_cfg: ``img_ids`` and/or ``sample_ids``: lists of what to keep.
+        backend_args: File backend of :mod:`mmengine.fileio` for annotation files.
+        **kwargs: See :class:`mmengine.dataset.BaseDataset`.
+
+    Raises:
+        ValueError: If a record is inconsistent (the message names file and record), or
+            ``control`` or ``filter_cfg`` are not as above.
+    """
+
+    def __init__(
+        self,
+        *args,
+        control: str | None = None,
+        filter_cfg: dict | None = None,
+        backend_args: dict | None = None,
+        **kwargs,
+    ):
+        if control not in (None, 'shuffled_text'):
+            raise ValueError(f"control must be None or 'shuffled_text', got {control!r}")
+        unknown = set(filter_cfg or ()) - set(_FILTERS)
+        if unknown:
+            raise ValueError(f'filter_cfg takes the keys {_FILTERS}, got {sorted(unknown)}')
+        self.control = control
+        self.backend_args = backend_args
+        super().__init__(*args, filter_cfg=filter_cfg, **kwargs)
+
+    def load_records(self) -> list[dict]:
+        """Read the annotation files. To be implemented by a data set.
+
+        Returns:
+            The records, as described in the class.
+        """
+        raise NotImplementedError
+
+    def load_data_list(self) -> list[dict]:
+        """Read the records, check each, and apply ``control``.
+
+        Returns:
+            One dict per sample.
+        """
+        records = self.load_records()
+        if not records:
+            raise ValueError(
+                f'{self.ann_file}: no sample is left to use; check that the file holds the '
+                'split that you mean'
+            )
+        seen = set()
+        for record in records:
+            check_record(record, self.ann_file)
+            if record['sample_id'] in seen:
+                raise ValueError(
+                    f'{self.ann_file}: sample_id {record["sample_id"]!r} occurs twice; '
+                    'metrics would count one of the samples only'
+                )
+            seen.add(record['sample_id'])
+        if self.control == 'shuffled_text':
+            records = self._shuffle_text(records)
+        return records
+
+    def filter_data(self) -> list[dict]:
+        """Keep what ``filter_cfg`` names.
+
+        Raises:
+            ValueError: If it names an image or a sample that the data set lacks.
+        """
+        records = self.data_list
+        if not self.filter_cfg:
+            return records
+        for key, field in (('img_ids', 'img_id'), ('sample_ids', 'sample_id')):
+            wanted = self.filter_cfg.get(key)
+            if wanted is None:
+                continue
+            wanted = {str(name) for name in wanted}
+            missing = wanted - {record[field] for record in self.data_list}
+            if missing:
+                raise ValueError(
+                    f'{self.ann_file}: filter_cfg[{key!r}] names {sorted(missing)[:5]}, which '
+                    'the data set does not hold'
+                )
+            records = [record for record in records if record[field] in wanted]
+        if not records:
+            raise ValueError(f'{self.ann_file}: no sample is left by filter_cfg {self.filter_cfg}')
+        return records
+
+    def load_json(self, path: str):
+        """Read a JSON file through ``backend_args``.
+
+        Raises:
+            FileNotFoundError: If there is none at ``path``.
+            ValueError: If it is not valid JSON.
+        """
+        try:
+            return json.loads(fileio.get(path, backend_args=self.backend_args))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f'{path}: the annotation file does not exist; check data_root, or download it'
+            ) from error
+        except ValueError as error:
+            raise ValueError(
+                f'{path}: the annotation file is not valid JSON ({error}); it is truncated or '
+                'another file: download it again'
+            ) from error
+
+    def _shuffle_text(self, records: list[dict]) -> list[dict]:
+        donors = text_donors(
+            [record['img_id'] for record in records],
+            [len(record['phrases']) for record in records],
+        )
+        counts = [len(record['phrases']) for record in records]
+        larger = sum(counts[donor] > counts[i] for i, donor in enumerate(donors))
+        smaller = sum(counts[donor] < counts[i] for i, donor in enumerate(donors))
+        print_log(
+            f'{self.ann_file}: control shuffled_text: each of {len(records)} samples reads the '
+            f'text of another image ({larger} of a text with more phrases, {smaller} of one '
+            'with fewer)',
+            logger='current',
+        )
+        shuffled = []
+        for record, donor in zip(records, (records[i] for i in donors), strict=True):
+            words = donor['phrases']
+            phrases = [
+                {
+                    **phrase,
+                    'text': words[i % len(words)]['text'],
+                    'span': words[i % len(words)]['span'],
+                }
+                for i, phrase in enumerate(record['phrases'])
+            ]
+            shuffled.append(
+                {
+                    **record,
+                    'text': donor['text'],
+                    'phrases': phrases,
+                    'text_sample_id': donor['sample_id'],
+                }
+            )
+        return shuffled
+
+
+def check_record(record: dict, source: str) -> None:
+    """Refuse a record that would train or score something else than it says.
+
+    Args:
+        record: See :class:`BaseGroundingDataset`.
+        source: The annotation file, for the message.
+
+    Raises:
+        ValueError: If there is no phrase, a phrase is not the text under its span, a box
+            is degenerate, or a link is repeated or points to nothing.
+    """
+
+    def refuse(problem: str):
+        raise ValueError(
+            f'{source}: sample {record.get("sample_id")!r}: {problem}; correct the annotation'
+        )
+
+    text, phrases, regions = record['text'], record['phrases'], record['regions']
+    if not phrases:
+        refuse('there is no phrase to ground')
+    for i, phrase in enumerate(phrases):
+        start, end = phrase['span']
+        if not 0 <= start < end <= len(text):
+            refuse(
+                f'phrase {i} ({phrase["text"]!r}) has the span ({start}, {end}), which is not '
+                f'a range of the text of {len(text)} characters'
+            )
+        if text[start:end] != phrase['text']:
+            refuse(
+                f'phrase {i} is {phrase["text"]!r}, but its span ({start}, {end}) of the text '
+                f'is {text[start:end]!r}'
+            )
+    for i, region in enumerate(regions):
+        x1, y1, x2, y2 = region['bbox']
+        # Written so that NaN fails as well.
+        if not (x1 < x2 and y1 < y2):
+            refuse(f'region {i} has the box ({x1}, {y1}, {x2}, {y2}) (xyxy), which is empty')
+    for phrase, region in record['links']:
+        if not (0 <= phrase < len(phrases) and 0 <= region < len(regions)):
+            refuse(
+                f'the link ({phrase}, {region}) points outside its {len(phrases)} phrases and '
+                f'{len(regions)} regions'
+            )
+    if len(set(record['links'])) < len(record['links']):
+        refuse('a link from a phrase to a region is repeated')
+
+
+def text_donors(img_ids: Sequence[str], phrase_counts: Sequence[int]) -> list[int]:
+    """Whose text each sample reads in the text-blind control.
+
+    Samples with equally many phrases stand in a line, image by image, and the line is
+    shifted by the largest number of samples that one image has in it. So every text is
+    used once and by another image, unless one image has more than half of the line. Who
+    meets its own image then takes a text of another image with the next larger count of
+    phrases or, where there is none, the largest. The order of the images is random but
+    fixed.
+
+    Args:
+        img_ids: The samples' images.
+        phrase_counts: The samples' numbers of phrases.
+
+    Returns:
+        Per sample the index of the sample whose text it reads. It is of another image.
+
+    Raises:
+        ValueError: If all samples are of one image.
+    """
+    images = sorted(set(img_ids))
+    if len(images) < 2:
+        raise ValueError('shuffling texts among images needs samples of at least two images')
+    random.Random(0).shuffle(images)
+    rank = {image: i for i, image in enumerate(images)}
+    lines = defaultdict(list)
+    for i in sorted(range(len(img_ids)), key=lambda i: (rank[img_ids[i]], i)):
+        lines[phrase_counts[i]].append(i)
+
+    donors = [-1] * len(img_ids)
+    for line in lines.values():
+        share = defaultdict(int)
+        for i in line:
+            share[img_ids[i]] += 1
+        shift = max(share.values())
+        for place, i in enumerate(line):
+            donors[i] = line[(place + shift) % len(line)]
+
+    counts = sorted(lines)
+    for i, donor in enumerate(donors):
+        if img_ids[donor] == img_ids[i]:
+            larger = counts[bisect_left(counts, phrase_counts[i]) :]
+            smaller = counts[: bisect_left(counts, phrase_counts[i])]
+            donors[i] = next(
+                other
+                for count in (*larger, *reversed(smaller))
+                for other in lines[count]
+                if img_ids[other] != img_ids[i]
+            )
+    return donors

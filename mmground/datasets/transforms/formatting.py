@@ -1,0 +1,100 @@
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.structures import InstanceData
+
+from mmground.registry import TRANSFORMS
+from mmground.structures import Geometry, GroundingDataSample
+
+from .loading import sample_name
+
+
+@TRANSFORMS.register_module()
+class PackGroundingInputs(BaseTransform):
+    """Pack an image and its text into what a grounder's ``data_preprocessor`` takes.
+
+    Required Keys:
+
+    - img (np.ndarray): uint8, shape (h, w, 3), resized and mirrored or not.
+    - img_path, img_id, sample_id, text (str)
+    - phrases (list[dict]): see :class:`~mmground.structures.GroundingDataSample`.
+    - ori_shape, img_shape (tuple[int, int]): (height, width).
+    - flip, flip_direction (optional): As :class:`mmcv.transforms.RandomFlip` sets them.
+    - regions (list[dict], optional): with ``bbox`` (xyxy, pixels of the original image)
+      and, where the data set knows it, ``is_thing``. Records for inference have none.
+    - gt_region_masks (np.ndarray, optional): bool, shape (R, ori_h, ori_w).
+    - links (list[tuple[int, int]], optional): Pairs (phrase, region).
+
+    The result is a dict of
+
+    - inputs (Tensor): uint8, shape (3, h, w), channels in the image's order (BGR as
+      loaded), contiguous, not normalised.
+    - data_samples (:class:`~mmground.structures.GroundingDataSample`): with the metainfo
+      ``sample_id, img_id, img_path, text, phrases, ori_shape, img_shape, geometry`` and,
+      as far as the record has them, ``gt_regions`` (``masks`` bool (R, ori_h, ori_w),
+      ``bboxes`` float32 (R, 4), ``is_thing`` bool (R, )) and ``links`` int64 (K, 2).
+
+    Raises:
+        ValueError: If the image is not uint8 of three channels, or was mirrored other
+            than left to right.
+    """
+
+    META_KEYS = ('sample_id', 'img_id', 'img_path', 'text', 'phrases')
+
+    def transform(self, results: dict) -> dict:
+        img = results['img']
+        if img.dtype != np.uint8 or img.ndim != 3 or img.shape[2] != 3:
+            raise ValueError(
+                f'{results["img_path"]}: the image of {sample_name(results)} must be uint8 of '
+                f'shape (height, width, 3), got {img.dtype} of shape {img.shape}'
+            )
+        # The model permutes and normalises on the device; a reversed channel order
+        # (negative stride) must be copied before torch can see it.
+        inputs = torch.from_numpy(np.ascontiguousarray(img)).permute(2, 0, 1).contiguous()
+
+        data_sample = GroundingDataSample(metainfo={key: results[key] for key in self.META_KEYS})
+        geometry = self._geometry(results)
+        data_sample.set_metainfo(
+            {
+                'ori_shape': geometry.ori_shape,
+                'img_shape': geometry.img_shape,
+                'geometry': geometry,
+            }
+        )
+        if 'regions' in results:
+            data_sample.gt_regions = self._gt_regions(results)
+        if 'links' in results:
+            data_sample.links = torch.tensor(results['links'], dtype=torch.int64).reshape(-1, 2)
+        return {'inputs': inputs, 'data_samples': data_sample}
+
+    @staticmethod
+    def _geometry(results: dict) -> Geometry:
+        flip = bool(results.get('flip', False))
+        direction = results.get('flip_direction')
+        if flip and direction != 'horizontal':
+            raise ValueError(
+                f'{sample_name(results)} was flipped {direction!r}ly; only '
+                "RandomFlip(direction='horizontal') is supported"
+            )
+        ori_shape, img_shape = (
+            tuple(int(size) for size in results[key][:2]) for key in ('ori_shape', 'img_shape')
+        )
+        return Geometry(ori_shape, img_shape, flip=flip)
+
+    @staticmethod
+    def _gt_regions(results: dict) -> InstanceData:
+        regions = results['regions']
+        gt_regions = InstanceData()
+        gt_regions.bboxes = torch.tensor(
+            [region['bbox'] for region in regions], dtype=torch.float32
+        ).reshape(-1, 4)
+        if all('is_thing' in region for region in regions):
+            gt_regions.is_thing = torch.tensor(
+                [region['is_thing'] for region in regions], dtype=torch.bool
+            )
+        if 'gt_region_masks' in results:
+            gt_regions.masks = torch.from_numpy(results['gt_region_masks'])
+        return gt_regions
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
