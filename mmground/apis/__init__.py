@@ -1,0 +1,11 @@
+from .checkpoint import load_weights, read_checkpoint
+from .grounding_inferencer import GroundingInferencer, prediction_to_dict
+from .inference import init_model
+
+__all__ = [
+    'GroundingInferencer',
+    'init_model',
+    'load_weights',
+    'prediction_to_dict',
+    'read_checkpoint',
+]

@@ -1,0 +1,3 @@
+from .hooks import GroundingVisualizationHook
+
+__all__ = ['GroundingVisualizationHook']

@@ -1,5 +1,6 @@
 from .geometry import Geometry
 from .grounding_data_sample import GroundingDataSample
+from .markup import find_phrases, parse_markup, resolve_phrases
 from .phrase_links import phrase_flags, phrase_masks
 from .text_features import TextFeatures
 
@@ -7,6 +8,9 @@ __all__ = [
     'Geometry',
     'GroundingDataSample',
     'TextFeatures',
+    'find_phrases',
+    'parse_markup',
     'phrase_flags',
     'phrase_masks',
+    'resolve_phrases',
 ]

@@ -1,0 +1,108 @@
+"""Ground the phrases of a text in pictures.
+
+Example::
+
+    python demo/image_demo.py photo.jpg 'A [man] throws [a red frisbee].' \
+        configs/ppmn/ppmn_r18-fpn_1xb16_shapes.py checkpoint.pth --out-dir out
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from mmengine.config import DictAction
+
+from mmground.apis import GroundingInferencer
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Command line of the demo."""
+    parser = argparse.ArgumentParser(description='Ground the phrases of a text in pictures')
+    parser.add_argument('image', help='image file, or a folder of images')
+    parser.add_argument('text', help="text with its phrases in brackets: 'A [man] in [a boat]'")
+    parser.add_argument('config', help='config file of the model')
+    parser.add_argument('checkpoint', help='file with the weights of the model')
+    parser.add_argument(
+        '--phrases', nargs='+', help='the phrases, as they stand in the text, in place of brackets'
+    )
+    parser.add_argument(
+        '--out-dir', default='outputs', help='folder for pictures (vis) and JSON files (preds)'
+    )
+    parser.add_argument('--device', help='device to run on; a GPU if there is one by default')
+    parser.add_argument('--batch-size', type=int, default=1, help='images in one pass')
+    parser.add_argument('--show', action='store_true', help='show the pictures in a window')
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load a checkpoint that holds arbitrary Python objects, which may run code',
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='settings of the config: key=value'
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the demo.
+
+    Args:
+        argv: Command line arguments; by default those of the process.
+    """
+    args = parse_args(argv)
+    try:
+        inferencer = GroundingInferencer(
+            args.config,
+            args.checkpoint,
+            args.device,
+            cfg_options=args.cfg_options,
+            trust_checkpoint=args.trust_checkpoint,
+        )
+        results = inferencer(
+            args.image,
+            args.text,
+            phrases=args.phrases,
+            batch_size=args.batch_size,
+            show=args.show,
+            out_dir=args.out_dir,
+        )
+    except (ValueError, OSError, ImportError) as error:
+        raise SystemExit(f'error: {error}') from error
+    for prediction in results['predictions']:
+        print(f'\n{prediction["img_path"]}')
+        print(format_table(prediction))
+    if results['files']:
+        print('\nwritten:')
+        for path in results['files']:
+            print(f'  {path}')
+
+
+def format_table(prediction: dict) -> str:
+    """A prediction as a text table.
+
+    Args:
+        prediction: A dict of the inferencer's ``predictions``.
+
+    Returns:
+        A line per phrase: its share of the image, score and box, "-" for what the
+        system does not predict.
+    """
+    rows = [('phrase', 'area', 'score', 'box (x1, y1, x2, y2)')]
+    pixels = prediction['height'] * prediction['width']
+    for phrase in prediction['phrases']:
+        box = phrase.get('bbox')
+        rows.append(
+            (
+                phrase['text'],
+                f'{phrase["area"] / pixels:.1%}' if 'area' in phrase else '-',
+                f'{phrase["score"]:.2f}' if 'score' in phrase else '-',
+                ', '.join(f'{value:.0f}' for value in box) if box is not None else 'none',
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return '\n'.join(
+        f'  {row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}'
+        for row in rows
+    )
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,470 @@
+import os
+import os.path as osp
+from collections.abc import Callable, Sequence
+from itertools import islice
+from math import ceil
+from pathlib import Path
+
+import mmcv
+import mmengine
+import numpy as np
+from mmengine import fileio
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import Compose
+from mmengine.infer import BaseInferencer
+from pycocotools import mask as coco_mask
+from rich.progress import track
+from torch import nn
+
+from mmground.registry import INFERENCERS, TRANSFORMS, VISUALIZERS
+from mmground.structures import GroundingDataSample, resolve_phrases
+
+from .inference import init_model
+
+IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
+
+_ANNOTATION_LOADERS = ('LoadGroundingMasks',)
+_IMAGE_LOADERS = ('LoadGroundingImage', 'LoadImageFromFile')
+
+
+@INFERENCERS.register_module()
+class GroundingInferencer(BaseInferencer):
+    """Finds what the phrases of a text refer to in an image. For every task and system.
+
+    The images go through the config's test pipeline, without its loader of
+    annotations.
+
+    Args:
+        model: Config, or its file. None takes the config from ``weights``, which needs
+            ``trust_checkpoint=True``.
+        weights: Checkpoint file, see :func:`~mmground.apis.init_model`.
+        device: Device to run on. None takes a GPU if there is one.
+        scope: Registry scope in which the config's types are looked up.
+        show_progress: Show a progress bar when there is more than one batch.
+        cfg_options: Settings that replace the config's.
+        trust_checkpoint: See :func:`~mmground.apis.init_model`.
+
+    Example:
+        >>> inferencer = GroundingInferencer('ppmn_r18-fpn_1xb16_shapes.py', 'ppmn.pth')
+        >>> result = inferencer('photo.jpg', 'A [man] throws [a red frisbee].', out_dir='out')
+        >>> [(phrase['text'], phrase['area']) for phrase in result['predictions'][0]['phrases']]
+    """
+
+    preprocess_kwargs: set = {'texts', 'phrases'}
+    forward_kwargs: set = set()
+    visualize_kwargs: set = {'return_vis', 'show', 'wait_time', 'draw_pred', 'vis_out_dir'}
+    postprocess_kwargs: set = {'pred_out_dir'}
+
+    def __init__(
+        self,
+        model: str | Path | Config | ConfigDict | None = None,
+        weights: str | Path | None = None,
+        device: str | None = None,
+        scope: str = 'mmground',
+        show_progress: bool = True,
+        cfg_options: dict | None = None,
+        trust_checkpoint: bool = False,
+    ) -> None:
+        self.cfg_options = cfg_options
+        self.trust_checkpoint = trust_checkpoint
+        self._num_arrays = 0
+        if isinstance(model, str | Path):
+            if not osp.isfile(model):
+                raise FileNotFoundError(f'config {model} does not exist')
+            model = str(model)
+        super().__init__(model, weights, device, scope, show_progress)
+
+    def __call__(
+        self,
+        inputs: str | Path | np.ndarray | Sequence[str | Path | np.ndarray],
+        texts: str | Sequence[str],
+        phrases: Sequence[str] | Sequence[Sequence[str] | None] | None = None,
+        batch_size: int = 1,
+        return_datasamples: bool = False,
+        return_vis: bool = False,
+        show: bool = False,
+        wait_time: float = 0,
+        draw_pred: bool = True,
+        out_dir: str | Path = '',
+        no_save_vis: bool = False,
+        no_save_pred: bool = False,
+    ) -> dict:
+        r"""Ground texts in images.
+
+        Args:
+            inputs: An image file, an image (BGR, (H, W, 3) uint8), a list of those, or
+                a folder, of which all images are taken in the order of their names.
+            texts: One text for all images, or a list with a text for each. Brackets
+                mark the phrases: ``'A [man] throws [a red frisbee]'``; a literal
+                bracket is written ``\[``.
+            phrases: In place of brackets: the phrases of the text, as they stand in it,
+                or a list with such a list (or None) for each image. With neither, the
+                noun phrases that spaCy finds. To ground a whole expression, list it.
+            batch_size: Images in one pass of the model.
+            return_datasamples: Return the data samples in place of dicts.
+            return_vis: Return the pictures as well.
+            show: Show each picture in a window.
+            wait_time: Seconds for which it is shown; 0 waits for a key.
+            draw_pred: Draw the predictions. Without it, pictures show image and text.
+            out_dir: Folder to write ``vis/<name>.png`` and ``preds/<name>.json`` to.
+                The name is the image file's; images of one name in one call get
+                ``_1``, ``_2``, ... Arrays are numbered. Empty writes nothing.
+            no_save_vis: Do not write pictures.
+            no_save_pred: Do not write predictions.
+
+        Returns:
+            ``predictions``: per image a dict that JSON can hold, with
+
+            - ``img_path`` (str, or None for an array), ``text`` (without mark-up),
+              ``height``, ``width``
+            - ``phrases``: per phrase ``text``, ``span`` (characters of ``text``), and
+              what the system predicts: ``score``; ``mask`` (COCO run-length encoding
+              in the size of the image) and its ``area`` in pixels; ``bbox`` (xyxy in
+              pixels; the box around the mask where the system predicts no box, None
+              if the mask is empty).
+
+            ``visualization``: with ``return_vis`` the pictures, RGB uint8 (h, w, 3).
+
+            With ``out_dir``, ``files``: the paths written.
+
+        Raises:
+            FileNotFoundError: If an image does not exist.
+            ValueError: If an image cannot be read, a folder has none, the numbers of
+                images, texts and phrase lists differ, a text is not marked correctly,
+                or has no phrase. All but unreadable images are noticed before the
+                model runs.
+        """
+        if batch_size < 1:
+            raise ValueError(f'batch_size must be at least 1, got {batch_size}')
+        records = self._records(inputs, texts, phrases)
+        vis_dir = osp.join(out_dir, 'vis') if out_dir and not no_save_vis else ''
+        pred_dir = osp.join(out_dir, 'preds') if out_dir and not no_save_pred else ''
+
+        results: dict = dict(predictions=[], visualization=[], files=[])
+        batches = self._batches(records, batch_size)
+        count = ceil(len(records) / batch_size)
+        if self.show_progress and count > 1:
+            batches = track(batches, description='Grounding', total=count)
+        for batch_records, data in batches:
+            samples = self.forward(data)
+            pictures = self.visualize(
+                batch_records,
+                samples,
+                return_vis=return_vis,
+                show=show,
+                wait_time=wait_time,
+                draw_pred=draw_pred,
+                vis_out_dir=vis_dir,
+            )
+            batch_results = self.postprocess(
+                samples, pictures, return_datasamples, pred_out_dir=pred_dir
+            )
+            results['predictions'] += batch_results['predictions']
+            results['visualization'] += batch_results['visualization']
+            for record in batch_records:
+                if vis_dir:
+                    results['files'].append(osp.join(vis_dir, f'{record["sample_id"]}.png'))
+                if pred_dir:
+                    results['files'].append(osp.join(pred_dir, f'{record["sample_id"]}.json'))
+        return results
+
+    def preprocess(self, inputs, batch_size: int = 1, texts=(), phrases=None):
+        """Turn images and texts into batches for the model.
+
+        Args:
+            inputs: See :meth:`__call__`.
+            batch_size: Images in a batch.
+            texts: See :meth:`__call__`.
+            phrases: See :meth:`__call__`.
+
+        Yields:
+            What ``model.test_step`` takes.
+        """
+        for _, data in self._batches(self._records(inputs, texts, phrases), batch_size):
+            yield data
+
+    def visualize(
+        self,
+        inputs: list[dict],
+        preds: list[GroundingDataSample],
+        return_vis: bool = False,
+        show: bool = False,
+        wait_time: float = 0,
+        draw_pred: bool = True,
+        vis_out_dir: str = '',
+    ) -> list[np.ndarray]:
+        """Draw predictions.
+
+        Args:
+            inputs: Records with the images, see :meth:`preprocess`.
+            preds: Predictions of the model.
+            return_vis: Return the pictures.
+            show: Show each in a window.
+            wait_time: Seconds for which it is shown; 0 waits for a key.
+            draw_pred: Draw the predictions.
+            vis_out_dir: Folder to write the pictures to. Empty writes none.
+
+        Returns:
+            The pictures, RGB uint8, with ``return_vis``.
+        """
+        if not (return_vis or show or vis_out_dir):
+            return []
+        pictures = []
+        for record, sample in zip(inputs, preds, strict=True):
+            image = np.ascontiguousarray(self._original_image(record)[..., ::-1])
+            picture = self.visualizer.draw(image, sample, draw_gt=False, draw_pred=draw_pred)
+            if show:
+                self.visualizer.show(picture, win_name=record['sample_id'], wait_time=wait_time)
+            if vis_out_dir:
+                path = osp.join(vis_out_dir, f'{record["sample_id"]}.png')
+                mmcv.imwrite(picture[..., ::-1], path)
+            if return_vis:
+                pictures.append(picture)
+        return pictures
+
+    def postprocess(
+        self,
+        preds: list[GroundingDataSample],
+        visualization: list[np.ndarray],
+        return_datasamples: bool = False,
+        pred_out_dir: str = '',
+    ) -> dict:
+        """Turn predictions into dicts and write them.
+
+        Args:
+            preds: Predictions of the model.
+            visualization: Pictures of :meth:`visualize`.
+            return_datasamples: Return ``preds`` as they are.
+            pred_out_dir: Folder to write ``<sample_id>.json`` to. Empty writes none.
+
+        Returns:
+            ``predictions`` and ``visualization``, see :meth:`__call__`.
+        """
+        predictions = []
+        for sample in preds:
+            as_dict = prediction_to_dict(sample)
+            if pred_out_dir:
+                os.makedirs(pred_out_dir, exist_ok=True)
+                mmengine.dump(
+                    as_dict,
+                    osp.join(pred_out_dir, f'{sample.sample_id}.json'),
+                    indent=2,
+                    ensure_ascii=False,
+                )
+            predictions.append(sample if return_datasamples else as_dict)
+        return dict(predictions=predictions, visualization=visualization)
+
+    def _records(self, inputs, texts, phrases) -> list[dict]:
+        """One record per image, checked: the files exist, the phrases are in the texts."""
+        images = self._inputs_to_list(inputs)
+        texts = _one_for_each(texts, len(images), 'texts', isinstance(texts, str))
+        # A flat list of strings holds for all images.
+        flat = phrases is None or all(isinstance(phrase, str) for phrase in phrases)
+        if isinstance(phrases, str):
+            raise TypeError(f'phrases must be a list of strings, got the string {phrases!r}')
+        phrases = _one_for_each(phrases, len(images), 'phrase lists', flat)
+        records, names = [], set()
+        for image, text, listed in zip(images, texts, phrases, strict=True):
+            plain, found = resolve_phrases(text, listed)
+            name = self._unused_name(image, names)
+            path = None if isinstance(image, np.ndarray) else image
+            record = dict(sample_id=name, img_id=name, img_path=path, text=plain, phrases=found)
+            if path is None:
+                record['img'] = image
+            records.append(record)
+        return records
+
+    def _unused_name(self, image: str | np.ndarray, names: set[str]) -> str:
+        if isinstance(image, str):
+            stem = Path(image).stem
+        else:
+            stem = f'{self._num_arrays:08d}'
+            self._num_arrays += 1
+        name, repeats = stem, 0
+        while name in names:
+            repeats += 1
+            name = f'{stem}_{repeats}'
+        names.add(name)
+        return name
+
+    def _inputs_to_list(self, inputs) -> list[str | np.ndarray]:
+        """Files and arrays, a folder resolved to its images, each checked."""
+        if isinstance(inputs, str | Path) and osp.isdir(inputs):
+            folder = str(inputs)
+            inputs = sorted(
+                osp.join(folder, name)
+                for name in fileio.list_dir_or_file(folder, list_dir=False)
+                if name.lower().endswith(IMAGE_EXTENSIONS)
+            )
+            if not inputs:
+                raise ValueError(f'folder {folder} holds no image ({", ".join(IMAGE_EXTENSIONS)})')
+        elif not isinstance(inputs, list | tuple):
+            inputs = [inputs]
+        if len(inputs) == 0:
+            raise ValueError('the list of images is empty')
+        return [_check_input(image) for image in inputs]
+
+    def _batches(self, records: list[dict], batch_size: int):
+        """Pairs of a batch's records and what the model takes."""
+        iterator = iter(records)
+        while batch := list(islice(iterator, batch_size)):
+            yield batch, self.collate_fn([self.pipeline(record) for record in batch])
+
+    def _original_image(self, record: dict) -> np.ndarray:
+        """The image as the pipeline loads it, before any resizing: BGR, uint8."""
+        return self.pipeline.load(record)['img']
+
+    def _init_model(self, cfg, weights: str | None, device: str) -> nn.Module:
+        model = init_model(
+            cfg or None, weights, device, self.cfg_options, trust_checkpoint=self.trust_checkpoint
+        )
+        # The parent class goes on with its own object.
+        cfg.update(model.cfg._cfg_dict)
+        return model
+
+    def _init_pipeline(self, cfg) -> Callable:
+        return InferencePipeline(_test_pipeline(cfg))
+
+    def _init_visualizer(self, cfg):
+        visualizer = dict(cfg.get('visualizer') or dict(type='GroundingVisualizer'))
+        # Pictures go to ``out_dir`` or to the caller, not to back ends.
+        for key in ('vis_backends', 'save_dir', 'name'):
+            visualizer.pop(key, None)
+        return VISUALIZERS.build(visualizer)
+
+
+class InferencePipeline:
+    """A test pipeline that takes images without annotations, from files or memory.
+
+    Args:
+        transforms: Configs of the test pipeline's transforms. The loader of
+            annotations is left out, and the loader of images used for files only.
+
+    Raises:
+        ValueError: If the pipeline has no loader of images at its beginning.
+    """
+
+    def __init__(self, transforms: Sequence[dict]) -> None:
+        kept = [t for t in transforms if _type_name(t) not in _ANNOTATION_LOADERS]
+        if not kept or _type_name(kept[0]) not in _IMAGE_LOADERS:
+            raise ValueError(
+                f'a test pipeline must begin with one of {", ".join(_IMAGE_LOADERS)}, got '
+                f'{[_type_name(t) for t in transforms]}'
+            )
+        self.loader = TRANSFORMS.build(kept[0])
+        self.transforms = Compose([TRANSFORMS.build(t) for t in kept[1:]])
+
+    def __call__(self, record: dict) -> dict:
+        """Load and transform one image.
+
+        Args:
+            record: ``sample_id, img_id, img_path, text, phrases`` and, for an image in
+                memory, ``img`` (BGR, (H, W, 3) uint8).
+
+        Returns:
+            ``inputs`` and ``data_samples`` as the pipeline packs them.
+        """
+        return self.transforms(self.load(record))
+
+    def load(self, record: dict) -> dict:
+        """The record with ``img``, ``img_shape`` and ``ori_shape``.
+
+        Raises:
+            ValueError: If the file cannot be decoded.
+        """
+        record = dict(record)
+        if 'img' in record:
+            record['img_shape'] = record['ori_shape'] = record['img'].shape[:2]
+            return record
+        path = record['img_path']
+        try:
+            return self.loader(record)
+        except Exception as error:
+            # Decoders raise what they like, and do not name the file.
+            raise ValueError(
+                f'image {path} cannot be read, it is damaged or of an unknown format: {error}'
+            ) from error
+
+
+def prediction_to_dict(sample: GroundingDataSample) -> dict:
+    """A prediction as data that JSON can hold.
+
+    Args:
+        sample: A data sample with ``pred_phrases``.
+
+    Returns:
+        See :meth:`GroundingInferencer.__call__`.
+    """
+    predicted = sample.pred_phrases
+    height, width = sample.ori_shape
+    phrases = []
+    for index, phrase in enumerate(sample.phrases):
+        entry: dict = dict(text=phrase['text'], span=[int(place) for place in phrase['span']])
+        if 'scores' in predicted:
+            entry['score'] = float(predicted.scores[index])
+        if 'masks' in predicted:
+            mask = predicted.masks[index].cpu().numpy().astype(bool)
+            rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+            counts = rle['counts'].decode('ascii')
+            entry['mask'] = dict(size=[int(side) for side in rle['size']], counts=counts)
+            entry['area'] = int(mask.sum())
+            entry['bbox'] = _box_around(mask)
+        if 'bboxes' in predicted:
+            entry['bbox'] = [float(value) for value in predicted.bboxes[index]]
+        phrases.append(entry)
+    return dict(
+        img_path=sample.img_path,
+        text=sample.text,
+        height=int(height),
+        width=int(width),
+        phrases=phrases,
+    )
+
+
+def _box_around(mask: np.ndarray) -> list[float] | None:
+    """xyxy in continuous pixels: pixel i covers [i, i + 1). None for an empty mask."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if len(rows) == 0:
+        return None
+    return [float(value) for value in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)]
+
+
+def _test_pipeline(cfg) -> list[dict]:
+    """The test pipeline of a config, inside any wrappers of the data set."""
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
+    while dataset is not None and 'pipeline' not in dataset:
+        dataset = dataset['datasets'][0] if 'datasets' in dataset else dataset.get('dataset')
+    if dataset is None:
+        raise ValueError(
+            'the config has no test_dataloader.dataset.pipeline, which says how images are prepared'
+        )
+    return list(dataset['pipeline'])
+
+
+def _type_name(transform: dict) -> str:
+    """Name of a transform's class, from a class or a name with or without scope."""
+    kind = transform['type']
+    return kind.split('.')[-1] if isinstance(kind, str) else kind.__name__
+
+
+def _check_input(image: str | Path | np.ndarray) -> str | np.ndarray:
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+            raise ValueError(
+                f'an image array must be BGR, (H, W, 3) uint8, got {image.dtype} '
+                f'{tuple(image.shape)}'
+            )
+        return image
+    if not isinstance(image, str | Path):
+        raise TypeError(f'an image must be a file or an array, got {type(image).__name__}')
+    if not osp.isfile(image):
+        raise FileNotFoundError(f'image {image} does not exist')
+    return str(image)
+
+
+def _one_for_each(values, count: int, what: str, for_all: bool) -> list:
+    if for_all:
+        return [values] * count
+    if len(values) != count:
+        raise ValueError(f'{len(values)} {what} are given for {count} image(s)')
+    return list(values)
