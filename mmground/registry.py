@@ -25,9 +25,7 @@ TRANSFORMS = Registry(
     scope='mmground',
     locations=['mmground.datasets.transforms'],
 )
-MODELS = Registry(
-    'model', parent=MMENGINE_MODELS, scope='mmground', locations=['mmground.models']
-)
+MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmground', locations=['mmground.models'])
 TASK_UTILS = Registry(
     'task util',
     parent=MMENGINE_TASK_UTILS,
