@@ -100,9 +100,10 @@ run_step() {
     kill "$watcher" 2>/dev/null || true
     wait "$watcher" 2>/dev/null || true
     if ((status != 0)); then
-        tail -n 25 "$LOG" >&2
+        # A compiler's first error is far from the end.
+        { last_output | grep -E '(^|[ :])error: ' | head -n 3; last_output | tail -n 20; } | cut -c 1-300 >&2
         die "this step failed: $text
-The end of its output is above, all of it is in $LOG. Running the same command again goes on from here."
+Its errors and the end of its output are above, all of it is in $LOG. The same command goes on from here."
     fi
 }
 
@@ -137,24 +138,26 @@ sys.exit(not (torch.cuda.is_available() and CUDA_HOME is None))' 2>/dev/null
 # Torch must be there before, and no isolated build may be used: a build that does not see torch
 # makes a package without operators, and says nothing.
 install_mmcv() {
-    local text install
+    local install
     install=(pip_install --verbose --no-build-isolation --constraint requirements/runtime.txt onedl-mmcv)
-    export CFLAGS="${CFLAGS:-} -g0" # no debug information: this halves the time
+    # -g0: no debug information halves the time. The others are Python's own flags, which recent
+    # setuptools replace by CFLAGS: with -g0 alone the operators are not optimised at all.
+    export CFLAGS="-O3 -DNDEBUG -fwrapv -g0 ${CFLAGS:-}"
+    export CXXFLAGS="-O3 -DNDEBUG -fwrapv -g0 ${CXXFLAGS:-}"
     MAX_JOBS=${MAX_JOBS:-$(compile_jobs)}
     export MAX_JOBS
-    text="[4/5] onedl-mmcv: compiling its operators, $MAX_JOBS files at a time (10 minutes on 2 cores, \
-once; seconds if pip has it from before)"
     if gpu_without_nvcc; then
         say "note: a GPU, but no CUDA compiler (nvcc): the operators of onedl-mmcv are compiled for the CPU only."
         export CUDA_VISIBLE_DEVICES=
     fi
-    run_step "$text" "${install[@]}"
+    run_step "[4/5] onedl-mmcv: compiling its operators, $MAX_JOBS files at a time (10 minutes on 2 \
+cores, once; seconds if pip has it from before)" "${install[@]}"
     ensure_opencv
     has_mmcv_ops && return
     # Either it was there before this script, or pip kept it from a build without torch or with
     # another one. What was built just now would come out the same again.
     if [[ $(last_output) != *'Building wheel for onedl-mmcv'* ]]; then
-        run_step "$text: the copy that was there has no operators for this torch, building a new one" \
+        run_step "[4/5] onedl-mmcv again: the copy that was there has no operators for this torch" \
             "${install[@]}" --force-reinstall --no-deps --no-cache-dir
         has_mmcv_ops && return
     fi
