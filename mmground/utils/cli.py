@@ -1,0 +1,110 @@
+"""What the command line tools share: arguments, config loading, and the runner."""
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+_LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+
+def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of every tool that builds a runner from a config.
+
+    These are ``config``, ``--work-dir``, ``--cfg-options``, ``--launcher`` and
+    ``--local_rank``, with OpenMMLab's names and meanings.
+
+    Args:
+        parser: The tool's parser, changed in place. ``config`` becomes its next
+            positional argument.
+    """
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--work-dir',
+        help='folder of logs and checkpoints; by default the work_dir of the config, or else '
+        './work_dirs/<name of the config file>',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='settings that override those of the config, such as train_dataloader.batch_size=4; '
+        'a list is written key="[a,b]" or key=a,b, without white space',
+    )
+    parser.add_argument(
+        '--launcher', choices=_LAUNCHERS, default='none', help='what started the processes'
+    )
+    # Both spellings are passed by launchers: the first by old ones, the second by torch >= 2.0.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def is_local_path(path: str) -> bool:
+    """Whether a checkpoint's name is a path of this machine.
+
+    The others have a prefix that MMEngine's loaders understand, as in
+    ``https://...``, ``s3://...`` or ``torchvision://resnet18``.
+    """
+    return '://' not in path
+
+
+def check_file(parser: argparse.ArgumentParser, path: str, what: str) -> None:
+    """Exit with the parser's usage message and one error if a local file does not exist.
+
+    Args:
+        parser: The tool's parser.
+        path: The file, relative to the working directory or absolute.
+        what: What the file is, as the error calls it.
+
+    Raises:
+        SystemExit: If there is no such file; status 2.
+    """
+    if Path(path).is_file():
+        return
+    reason = 'is a folder' if Path(path).is_dir() else 'does not exist'
+    where = '' if Path(path).is_absolute() else f' (looked for in {Path.cwd()})'
+    parser.error(f'{what} {reason}: {path}{where}')
+
+
+def load_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Config:
+    """Load the config that a command line names and apply the command line to it.
+
+    ``--cfg-options`` override the file. The work folder is taken from
+    ``--work-dir``, else from the config, else it is
+    ``./work_dirs/<name of the config file>``.
+
+    Args:
+        parser: The tool's parser, for its error message.
+        args: The parsed arguments of :func:`add_runner_arguments`.
+
+    Returns:
+        The config, with ``work_dir`` and ``launcher`` set.
+
+    Raises:
+        SystemExit: If the config file does not exist; status 2.
+    """
+    check_file(parser, args.config, 'config file')
+    # Launchers that give the rank as an argument only: MMEngine reads the environment.
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    return cfg
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner that a config describes.
+
+    Args:
+        cfg: The config. ``runner_type`` names the class of the runner in the
+            registry ``RUNNERS``; without it the class is MMEngine's ``Runner``.
+    """
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

@@ -1,0 +1,85 @@
+"""Evaluate a checkpoint: ``python tools/test.py CONFIG CHECKPOINT``."""
+
+import argparse
+from collections.abc import Sequence
+
+from mmengine.config import Config
+from mmengine.evaluator import DumpResults
+
+from mmground.utils.cli import (
+    add_runner_arguments,
+    build_runner,
+    check_file,
+    is_local_path,
+    load_config,
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of this tool's command line."""
+    parser = argparse.ArgumentParser(description='Evaluate a checkpoint on the test data.')
+    add_runner_arguments(parser)
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument(
+        '--out',
+        metavar='FILE.pkl',
+        help='also write all predictions and their ground truth to this pickle file',
+    )
+    parser.add_argument('--show', action='store_true', help='show the predictions in a window')
+    parser.add_argument(
+        '--show-dir',
+        metavar='DIR',
+        help='write pictures of the predictions to <work dir>/<time stamp>/DIR',
+    )
+    return parser
+
+
+def _draw_predictions(
+    parser: argparse.ArgumentParser, cfg: Config, show: bool, show_dir: str | None
+) -> None:
+    """Switch on the config's visualization hook."""
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        parser.error(
+            '--show and --show-dir need a hook that draws, but the config has no '
+            "default_hooks.visualization: set it to dict(type='GroundingVisualizationHook')"
+        )
+    hook.draw = True
+    if show:
+        hook.show = True
+    if show_dir is not None:
+        hook.test_out_dir = show_dir
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, float]:
+    """Evaluate a checkpoint on the test data of a config.
+
+    Args:
+        argv: The command line without the name of the program. Defaults to the
+            one of this process.
+
+    Returns:
+        The values of the config's metrics.
+
+    Raises:
+        SystemExit: If the command line is wrong or a file that it names does not
+            exist; status 2.
+    """
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
+        parser.error(f'--out must end with .pkl or .pickle: {args.out}')
+    cfg = load_config(parser, args)
+    if is_local_path(args.checkpoint):
+        check_file(parser, args.checkpoint, 'checkpoint')
+    cfg.load_from = args.checkpoint
+    if args.show or args.show_dir is not None:
+        _draw_predictions(parser, cfg, args.show, args.show_dir)
+    runner = build_runner(cfg)
+    if args.out is not None:
+        runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+    return runner.test()
+
+
+if __name__ == '__main__':
+    main()
