@@ -5,7 +5,6 @@ it, a list of utterances that together make up the caption, lower-cased and with
 spaces. A phrase is an utterance, so its place in the caption has to be found.
 """
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 from itertools import accumulate
@@ -43,20 +42,11 @@ def align_utterances(
         [(5, 9)]
     """
     caption = _fold(caption)
-    words = caption.split()
-    # letters[k] is the caption's character origins[w] + k - starts[w], in word w.
-    letters = ''.join(words)
-    starts = list(accumulate((len(word) for word in words), initial=0))
-    origins, position = [], 0
-    for word in words:
-        position = caption.index(word, position)
-        origins.append(position)
-        position += len(word)
-
+    letters = ''.join(caption.split())
+    places = [i for i, letter in enumerate(caption) if not letter.isspace()]
     parts = [''.join(_fold(utterance).split()) for utterance in utterances]
-    ends = list(accumulate(len(part) for part in parts))
-    joined = ''.join(parts)
-    blocks = _matching_blocks(joined, letters)
+    ends = list(accumulate(map(len, parts)))
+    blocks = _matching_blocks(''.join(parts), letters)
 
     spans = []
     for i in wanted:
@@ -64,12 +54,8 @@ def align_utterances(
         shift = next((b - a for a, b, size in blocks if a <= start and end <= a + size), None)
         if shift is None or start == end:
             spans.append(None)
-            continue
-        first, last = start + shift, end + shift - 1
-        word = bisect_right(starts, first) - 1
-        begin = origins[word] + first - starts[word]
-        word = bisect_right(starts, last) - 1
-        spans.append((begin, origins[word] + last - starts[word] + 1))
+        else:
+            spans.append((places[start + shift], places[end + shift - 1] + 1))
     return spans
 
 
