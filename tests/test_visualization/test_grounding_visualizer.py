@@ -159,6 +159,9 @@ def test_numbers_stand_in_every_large_part():
     mask[0, 99] = True
     centers = _centers(mask)
     assert np.allclose(centers, [(75, 75), (20, 20)], atol=1)
+    wide = np.zeros((100, 100), bool)
+    wide[40:60, 10:90] = True
+    assert np.allclose(_centers(wide), [(50, 50)], atol=1)
     assert _centers(np.zeros((5, 5), bool)) == []
 
 
