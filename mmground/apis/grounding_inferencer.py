@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from math import ceil
 from pathlib import Path
+from typing import ClassVar
 
 import mmcv
 import mmengine
@@ -50,10 +51,16 @@ class GroundingInferencer(BaseInferencer):
         >>> [(phrase['text'], phrase['area']) for phrase in result['predictions'][0]['phrases']]
     """
 
-    preprocess_kwargs: set = {'texts', 'phrases'}
-    forward_kwargs: set = set()
-    visualize_kwargs: set = {'return_vis', 'show', 'wait_time', 'draw_pred', 'vis_out_dir'}
-    postprocess_kwargs: set = {'pred_out_dir'}
+    preprocess_kwargs: ClassVar[set[str]] = {'texts', 'phrases'}
+    forward_kwargs: ClassVar[set[str]] = set()
+    visualize_kwargs: ClassVar[set[str]] = {
+        'return_vis',
+        'show',
+        'wait_time',
+        'draw_pred',
+        'vis_out_dir',
+    }
+    postprocess_kwargs: ClassVar[set[str]] = {'pred_out_dir'}
 
     def __init__(
         self,
@@ -326,11 +333,15 @@ class GroundingInferencer(BaseInferencer):
         return InferencePipeline(_test_pipeline(cfg))
 
     def _init_visualizer(self, cfg):
-        visualizer = dict(cfg.get('visualizer') or dict(type='GroundingVisualizer'))
+        settings = dict(cfg.get('visualizer') or dict(type='GroundingVisualizer'))
         # Pictures go to ``out_dir`` or to the caller, not to back ends.
         for key in ('vis_backends', 'save_dir', 'name'):
-            visualizer.pop(key, None)
-        return VISUALIZERS.build(visualizer)
+            settings.pop(key, None)
+        kind = settings.pop('type')
+        # Not through ``build``, which would make it the current visualizer of the
+        # process and so take the place of a running training's.
+        visualizer_class = VISUALIZERS.get(kind) if isinstance(kind, str) else kind
+        return visualizer_class(name='grounding_inferencer', **settings)
 
 
 class InferencePipeline:

@@ -337,7 +337,11 @@ def _centers(mask: np.ndarray, max_parts: int = 6) -> list[tuple[float, float]]:
         part = labels[top : top + height, left : left + width] == index + 1
         # Padded, because the border of the picture bounds a region as well.
         depth = cv2.distanceTransform(np.pad(part, 1).astype(np.uint8), cv2.DIST_L2, 3)
-        y, x = np.unravel_index(depth.argmax(), depth.shape)
+        # Of the points about as deep, the one nearest to the middle of the part.
+        ys, xs = np.nonzero(depth >= 0.95 * depth.max())
+        middle_y, middle_x = (height + 1) / 2, (width + 1) / 2
+        best = np.argmin((ys - middle_y) ** 2 + (xs - middle_x) ** 2)
+        y, x = ys[best], xs[best]
         centers.append((float(left + x - 0.5), float(top + y - 0.5)))
     return centers
 

@@ -6,10 +6,10 @@
 _PALETTE = (
     (230, 25, 75),
     (0, 130, 200),
-    (60, 180, 75),
+    (45, 160, 65),
     (245, 150, 30),
     (145, 50, 190),
-    (0, 190, 200),
+    (0, 185, 195),
     (240, 80, 210),
     (150, 100, 40),
     (225, 205, 30),
@@ -41,9 +41,24 @@ def phrase_color(index: int) -> tuple[int, int, int]:
 
 
 def text_color_on(background: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Black or white, whichever is easier to read on a background (RGB, 0 to 255)."""
-    red, green, blue = background
-    # Relative luminance weights of ITU-R BT.601; the threshold favours white a
-    # little, which reads better than the formula says on saturated colours.
-    luminance = 0.299 * red + 0.587 * green + 0.114 * blue
-    return (0, 0, 0) if luminance > 150 else (255, 255, 255)
+    """Black or white text for a background, with a contrast of at least 3.
+
+    White wherever that suffices: it reads better than black on saturated colours.
+    Luminance and contrast are those of the `Web Content Accessibility Guidelines
+    <https://www.w3.org/TR/WCAG21/#dfn-contrast-ratio>`_, whose bound for large text
+    is 3.
+
+    Args:
+        background: RGB, 0 to 255.
+
+    Returns:
+        RGB, 0 to 255.
+    """
+    linear = (
+        channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
+        for channel in (value / 255 for value in background)
+    )
+    weights = (0.2126, 0.7152, 0.0722)
+    luminance = sum(weight * channel for weight, channel in zip(weights, linear, strict=True))
+    white_contrast = 1.05 / (luminance + 0.05)
+    return (255, 255, 255) if white_contrast >= 3 else (0, 0, 0)

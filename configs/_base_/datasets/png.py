@@ -5,7 +5,7 @@ vocab_file = 'data/bert-base-uncased/vocab.txt'
 backend_args = None
 
 load_and_resize = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow', backend_args=backend_args),
+    dict(type='LoadGroundingImage', backend_args=backend_args),
     dict(
         type='Resize',
         scale=(1333, 800),

@@ -5,7 +5,7 @@ data_root = 'data/shapes/'
 vocab_file = data_root + 'vocab.txt'
 
 train_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='LoadGroundingImage'),
     dict(
         type='Resize', scale=(128, 128), keep_ratio=True, backend='pillow', interpolation='bilinear'
     ),
@@ -53,5 +53,5 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-val_evaluator = dict(type='PNGMetric', protocol=['original', 'ppmn'])
+val_evaluator = dict(type='PNGMetric', protocol='original')
 test_evaluator = val_evaluator

@@ -7,7 +7,6 @@ import numpy as np
 from mmengine import fileio
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmengine.visualization import Visualizer
 
 from mmground.registry import HOOKS
 from mmground.structures import GroundingDataSample
@@ -83,7 +82,7 @@ class GroundingVisualizationHook(Hook):
         if not self.draw or batch_idx % self.interval != 0:
             return
         sample = outputs[0]
-        self._draw(sample, f'val_{quote(sample.sample_id, safe="")}', step=runner.iter)
+        self._draw(runner, sample, f'val_{quote(sample.sample_id, safe="")}', step=runner.iter)
 
     def after_test_iter(
         self,
@@ -111,10 +110,10 @@ class GroundingVisualizationHook(Hook):
             if self.test_out_dir is not None:
                 folder = osp.join(runner.work_dir, runner.timestamp, self.test_out_dir)
                 out_file = osp.join(folder, f'{name}.png')
-            self._draw(sample, f'test_{name}', out_file=out_file)
+            self._draw(runner, sample, f'test_{name}', out_file=out_file)
 
-    def _draw(self, sample: GroundingDataSample, name: str, **kwargs) -> None:
-        Visualizer.get_current_instance().add_datasample(
+    def _draw(self, runner: Runner, sample: GroundingDataSample, name: str, **kwargs) -> None:
+        runner.visualizer.add_datasample(
             name,
             self._read_image(sample.img_path),
             sample,

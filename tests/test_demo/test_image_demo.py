@@ -1,0 +1,87 @@
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / 'demo' / 'image_demo.py'
+TEXT = 'A [red square] and a [cat].'
+
+
+@pytest.fixture(scope='module')
+def demo():
+    spec = importlib.util.spec_from_file_location('image_demo', SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def arguments(files, out_dir, text=TEXT, **changed):
+    values = {**vars(files), **changed}
+    return [
+        values['image'],
+        text,
+        values['config'],
+        values['checkpoint'],
+        '--device=cpu',
+        f'--out-dir={out_dir}',
+    ]
+
+
+def test_prints_a_table_and_the_files(demo, toy_files, tmp_path, capsys):
+    demo.main(arguments(toy_files, tmp_path / 'out'))
+    lines = capsys.readouterr().out.splitlines()
+    (red,) = [line for line in lines if line.strip().startswith('red square')]
+    assert '0.75' in red and '%' in red and red.count(',') == 3
+    (cat,) = [line for line in lines if line.strip().startswith('cat')]
+    assert '0.0%' in cat and 'none' in cat
+    written = [Path(line.strip()) for line in lines[lines.index('written:') + 1 :]]
+    assert {path.name for path in written} == {'photo.png', 'photo.json'}
+    assert all(path.is_file() for path in written)
+
+
+def test_phrases_folder_and_config_options(demo, toy_files, tmp_path, capsys):
+    out = tmp_path / 'out'
+    arguments_ = arguments(toy_files, out, 'a red thing', image=str(Path(toy_files.image).parent))
+    options = ['--batch-size=2', '--cfg-options', 'model.predict_boxes=True']
+    demo.main([*arguments_, '--phrases', 'red', 'thing', *options])
+    prediction = json.loads((out / 'preds' / 'photo.json').read_text())
+    assert [phrase['text'] for phrase in prediction['phrases']] == ['red', 'thing']
+    assert prediction['phrases'][0]['bbox'] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ('changed', 'message'),
+    [
+        (dict(image='absent.jpg'), 'image absent.jpg does not exist'),
+        (dict(config='absent.py'), 'config absent.py does not exist'),
+        (dict(checkpoint='absent.pth'), 'checkpoint absent.pth does not exist'),
+        (dict(text='a [red'), 'never closed'),
+    ],
+)
+def test_mistakes_end_with_one_line(demo, toy_files, tmp_path, changed, message):
+    with pytest.raises(SystemExit, match=f'^error: .*{message}'):
+        demo.main(arguments(toy_files, tmp_path, **changed))
+
+
+def test_as_a_program(toy_files, tmp_path):
+    tests = str(ROOT / 'tests')
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), tests])}
+
+    def run(*args):
+        return subprocess.run(
+            [sys.executable, str(SCRIPT), *args], env=environment, capture_output=True, text=True
+        )
+
+    done = run(*arguments(toy_files, tmp_path / 'out'))
+    assert done.returncode == 0, done.stderr
+    assert 'red square' in done.stdout
+    assert (tmp_path / 'out' / 'vis' / 'photo.png').is_file()
+    failed = run(*arguments(toy_files, tmp_path, image='absent.jpg'))
+    assert failed.returncode == 1
+    assert 'error: image absent.jpg does not exist' in failed.stderr
+    assert 'Traceback' not in failed.stderr
