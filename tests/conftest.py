@@ -1,0 +1,1 @@
+"""Fixtures of several folders. That this file is here lets tests import its neighbours."""
