@@ -73,7 +73,7 @@ class PackGroundingInputs(BaseTransform):
         direction = results.get('flip_direction')
         if flip and direction != 'horizontal':
             raise ValueError(
-                f'{sample_name(results)} was flipped {direction!r}ly; only '
+                f'{sample_name(results)} was flipped in the direction {direction!r}; only '
                 "RandomFlip(direction='horizontal') is supported"
             )
         ori_shape, img_shape = (

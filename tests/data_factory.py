@@ -1,0 +1,194 @@
+"""Tiny data sets in the benchmarks' own file formats, written by hand for the tests."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+# Segment id -> (category, x1, y1, x2, y2); later ones lie on top. The ids need all
+# three channels of a panoptic PNG.
+PNG_IMAGES = {
+    139: dict(
+        size=(24, 32),
+        segments={
+            12345678: (3, 0, 11, 32, 24),
+            70000: (1, 2, 2, 10, 10),
+            9474192: (2, 2, 12, 9, 20),
+            131843: (2, 12, 12, 20, 20),
+        },
+    ),
+    285: dict(size=(20, 30), segments={3165766: (3, 0, 0, 30, 20), 65537: (2, 5, 5, 12, 15)}),
+    632: dict(size=(18, 18), segments={255: (4, 0, 0, 18, 9)}),
+}
+
+PNG_CATEGORIES = [
+    dict(id=1, name='person', isthing=1, supercategory='person'),
+    dict(id=2, name='animal', isthing=1, supercategory='animal'),
+    dict(id=3, name='plant', isthing=0, supercategory='plant'),
+    dict(id=4, name='wall', isthing=0, supercategory='wall'),
+]
+
+
+def _utterance(text, *segment_ids, noun=None, plural=False):
+    return dict(
+        utterance=text,
+        segment_ids=[str(segment_id) for segment_id in segment_ids],
+        plural=plural,
+        noun=bool(segment_ids) if noun is None else noun,
+    )
+
+
+def png_narratives() -> list[dict]:
+    """Capitals, double spaces, n't, plurals, an ungrounded noun, adjacent phrases, umlauts."""
+    return [
+        dict(
+            image_id='139',
+            annotator_id=36,
+            caption="In this  picture, a Man walks two Dogs on green grass. They don't see a car.",
+            segments=[
+                _utterance('in this'),
+                _utterance('picture', noun=True),
+                _utterance(', a'),
+                _utterance('man', 70000),
+                _utterance('walks'),
+                # The flag is wrong on purpose: two ids make a plural.
+                _utterance('two dogs', 9474192, 131843, plural=False),
+                _utterance('on'),
+                _utterance('green grass', 12345678, plural=True),
+                _utterance(". they don't see"),
+                _utterance('a car', noun=True),
+                _utterance('.'),
+            ],
+        ),
+        dict(
+            image_id='285',
+            annotator_id=1,
+            caption='Ein süßer CAFÉ Cat tree.',
+            segments=[
+                _utterance('ein süßer'),
+                _utterance('café cat', 65537),
+                _utterance('tree', 3165766),
+                _utterance('.'),
+            ],
+        ),
+        dict(
+            image_id='139',
+            annotator_id=2,
+            caption='Two dogs.',
+            segments=[_utterance('two dogs', 131843, 9474192), _utterance('.')],
+        ),
+        dict(
+            image_id='632',
+            annotator_id=2,
+            caption='There is a man.',
+            segments=[_utterance('there is'), _utterance('a man', noun=True), _utterance('.')],
+        ),
+        dict(
+            image_id='632',
+            annotator_id=2,
+            caption='A wall.',
+            segments=[_utterance('a wall', 255), _utterance('.')],
+        ),
+        # The utterances have a word that the caption has not.
+        dict(
+            image_id='285',
+            annotator_id=2,
+            caption='The cat is on the tree.',
+            segments=[
+                _utterance('the cat', 65537),
+                _utterance('is sitting'),
+                _utterance('on'),
+                _utterance('the tree', 3165766),
+                _utterance('.'),
+            ],
+        ),
+        # Segments of what is no noun do not count.
+        dict(
+            image_id='139',
+            annotator_id=2,
+            caption='It walks on grass.',
+            segments=[
+                _utterance('it', 70000, noun=False),
+                _utterance('walks on'),
+                _utterance('grass', 12345678),
+                _utterance('.'),
+            ],
+        ),
+    ]
+
+
+def png_segment_map(image_id: int) -> np.ndarray:
+    """The ids of an image's segments, int64, shape (H, W), 0 where there is none."""
+    image = PNG_IMAGES[image_id]
+    segment_map = np.zeros(image['size'], dtype=np.int64)
+    for segment_id, (_, x1, y1, x2, y2) in image['segments'].items():
+        segment_map[y1:y2, x1:x2] = segment_id
+    return segment_map
+
+
+def _png_panoptic() -> dict:
+    images, annotations = [], []
+    for image_id, image in PNG_IMAGES.items():
+        height, width = image['size']
+        images.append(
+            dict(id=image_id, file_name=f'{image_id:012d}.png', height=height, width=width)
+        )
+        segment_map = png_segment_map(image_id)
+        annotations.append(
+            dict(
+                image_id=image_id,
+                file_name=f'{image_id:012d}.png',
+                segments_info=[
+                    dict(
+                        id=segment_id,
+                        category_id=category,
+                        iscrowd=0,
+                        bbox=[x1, y1, x2 - x1, y2 - y1],
+                        area=int((segment_map == segment_id).sum()),
+                    )
+                    for segment_id, (category, x1, y1, x2, y2) in image['segments'].items()
+                ],
+            )
+        )
+    return dict(info={}, images=images, annotations=annotations, categories=PNG_CATEGORIES)
+
+
+def write_png_dataset(root: Path) -> dict:
+    """Write a panoptic narrative grounding data set of seven narratives on three images.
+
+    Returns:
+        The arguments with which ``PNGDataset`` reads it.
+    """
+    rng = np.random.default_rng(0)
+    images = root / 'images/val2017'
+    panoptic = root / 'annotations/panoptic_segmentation/val2017'
+    images.mkdir(parents=True)
+    panoptic.mkdir(parents=True)
+    for image_id, image in PNG_IMAGES.items():
+        pixels = rng.integers(0, 256, (*image['size'], 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(images / f'{image_id:012d}.png')
+        segment_map = png_segment_map(image_id)
+        rgb = np.stack([segment_map >> shift & 255 for shift in (0, 8, 16)], axis=-1)
+        Image.fromarray(rgb.astype(np.uint8)).save(panoptic / f'{image_id:012d}.png')
+    arguments = dict(
+        data_root=str(root),
+        ann_file='annotations/png_coco_val2017.json',
+        panoptic_ann_file='annotations/panoptic_val2017.json',
+        data_prefix=dict(
+            img_path='images/val2017', seg_map_path='annotations/panoptic_segmentation/val2017'
+        ),
+    )
+    (root / arguments['ann_file']).write_text(json.dumps(png_narratives()))
+    (root / arguments['panoptic_ann_file']).write_text(json.dumps(_png_panoptic()))
+    return arguments
+
+
+def write_vocab(path: Path) -> str:
+    """Write a small WordPiece vocabulary in which words of the narratives split."""
+    words = (
+        '[PAD] [UNK] [CLS] [SEP] [MASK] in this picture , a man walk ##s two dog on green '
+        "grass . they don do ' t see car ein suß ##er cafe cat tree there is wall the it"
+    )
+    path.write_text('\n'.join(words.split()) + '\n', encoding='utf-8')
+    return str(path)

@@ -1,0 +1,52 @@
+import torch
+import torch.nn.functional as F
+
+from mmground.models.heads import LCPA
+
+IMAGE_INDEX = torch.tensor([0, 0, 1])
+
+
+def test_matches_a_naive_computation():
+    part = LCPA(channels=16, num_points=5, num_heads=4, ffn_channels=8, smooth=False)
+    queries, pixels, logits = torch.randn(3, 16), torch.randn(2, 16, 4, 6), torch.randn(3, 4, 6)
+    output = part(queries, pixels, logits, IMAGE_INDEX)
+    for n, image in enumerate(IMAGE_INDEX):
+        best = logits[n].flatten().argsort(descending=True)[:5]
+        context = torch.stack([pixels[image, :, i // 6, i % 6] for i in best])
+        attended, _ = part.attention.attn(queries[n : n + 1], context, context)
+        a = F.layer_norm(
+            queries[n] + attended[0],
+            (16,),
+            part.attention_norm.weight,
+            part.attention_norm.bias,
+        )
+        first, second = part.ffn.layers[0][0], part.ffn.layers[1]
+        hidden = torch.relu(a @ first.weight.T + first.bias)
+        total = a + hidden @ second.weight.T + second.bias
+        expected = F.layer_norm(total, (16,), part.ffn_norm.weight, part.ffn_norm.bias)
+        torch.testing.assert_close(output[n], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_selection_is_smoothed():
+    part = LCPA(channels=16, num_points=1, num_heads=4)
+    logits = torch.zeros(1, 5, 9)
+    logits[0, 2, 1] = 1.0  # a lone peak
+    logits[0, 1:4, 5:8] = 0.9  # a blob, whose middle keeps its height
+    assert part.select(logits).item() == 2 * 9 + 6
+    part.smooth = False
+    assert part.select(logits).item() == 2 * 9 + 1
+
+
+def test_more_points_than_pixels_take_them_all():
+    part = LCPA(channels=16, num_points=100, num_heads=4)
+    index = part.select(torch.randn(2, 3, 4))
+    assert torch.equal(index.sort().values, torch.arange(12).expand(2, 12))
+
+
+def test_selection_takes_no_gradient():
+    part = LCPA(channels=16, num_points=3, num_heads=4)
+    logits = torch.randn(3, 4, 6, requires_grad=True)
+    pixels = torch.randn(2, 16, 4, 6, requires_grad=True)
+    part(torch.randn(3, 16), pixels, logits, IMAGE_INDEX).sum().backward()
+    assert logits.grad is None
+    assert pixels.grad is not None
