@@ -65,10 +65,11 @@ def render(scene: Scene, size: int, rng: np.random.Generator) -> Rendering:
         size: Side of the square picture in pixels.
         rng: Source of colour jitter, texture, lighting and noise.
     """
-    image = np.zeros((size, size, 3), dtype=np.float32)
-    regions = np.zeros((size, size), dtype=np.int64)
     light = rng.uniform(0, 2 * np.pi)
-    for number, region in enumerate(scene.regions):
+    # The first stuff covers the whole picture.
+    image = _stuff_paint(scene.stuff[0].kind, size, rng)
+    regions = np.zeros((size, size), dtype=np.int64)
+    for number, region in enumerate(scene.regions[1:], start=1):
         rows, columns, coverage = rasterize(region.outline, size, SUPERSAMPLE)
         if isinstance(region, Stuff):
             paint = _stuff_paint(region.kind, size, rng)[rows, columns]

@@ -63,6 +63,8 @@ def test_generated_texts_are_covered(tokenizer):
         words = re.findall('[a-z]+|[.,]', narrative.text.lower())
         assert tokens == [piece for word in words for piece in pieces_of(word)]
         assert '[UNK]' not in tokens
+        chunks = [tokenizer.tokenize(chunk.text) for chunk in narrative.chunks]
+        assert tokens == [token for chunk in chunks for token in chunk]
     assert len(seen) > 120
     split = {form for word in SPLIT_WORDS for form in (word, f'{word}s')}
     assert all(word in VOCABULARY for word in seen - split)
