@@ -44,7 +44,7 @@ PLACES = {
 }
 PLACE = re.compile(
     r'\b(?:on|at|in) the (left|right|top|bottom|upper part|lower part|middle|center)'
-    r'(?: side)?(?! of <)(?: of the (?:picture|image))?'
+    r'(?: side)?(?! of (?:<|it\b))(?: of the (?:picture|image))?'
 )
 RELATION = re.compile(
     r'(to the left of|on the left of|to the right of|on the right of|above|over|below|under'
