@@ -105,7 +105,8 @@ def generate(
         description = made_by | dict(summary=_write(partial_root, arguments, workers))
         (partial_root / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + '\n')
         if root.exists():
-            shutil.rmtree(root)
+            # Without leave to overwrite only an empty folder can be here.
+            shutil.rmtree(root) if overwrite else root.rmdir()
         partial_root.rename(root)
     except BaseException:
         shutil.rmtree(partial_root, ignore_errors=True)

@@ -38,10 +38,10 @@ def rasterize(
     for number, contour in enumerate(outline):
         # Pillow's points are pixel centres.
         points = (contour * size - lower) * supersample - 0.5
-        points = [(float(x), float(y)) for x, y in points]
+        points = points.ravel().tolist()
         if line_width > 0:
             draw.line(
-                [*points, points[0], points[1]],
+                [*points, *points[:4]],
                 fill=255,
                 width=max(1, round(line_width * supersample)),
             )
@@ -95,7 +95,7 @@ _ARM = 0.3
 _THINGS = {
     'ball': (_circle(),),
     'box': (0.76 * np.array([(-1.0, -1.0), (1, -1), (1, 1), (-1, 1)]),),
-    'triangle': (np.array([(0, -1), (0.9, 0.65), (-0.9, 0.65)]),),
+    'triangle': (np.array([(0, -1), (0.87, 0.5), (-0.87, 0.5)]),),
     'star': (_star(),),
     'cross': (
         np.array(

@@ -92,9 +92,9 @@ def judge_relation(scene: Scene, thing: int, relation: str, region: int) -> bool
         return _judge(float(scene.footing[thing, region]), 0.2, 0.65)
     other = region - len(scene.stuff)
     if relation == 'in front of':
-        return _judge(float(scene.overlap[thing, other]), 0.0, 0.06)
+        return _judge(float(scene.overlap[thing, other]), 0.0, 0.08)
     if relation == 'behind':
-        return _judge(float(scene.overlap[other, thing]), 0.0, 0.06)
+        return _judge(float(scene.overlap[other, thing]), 0.0, 0.08)
     one, two = scene.things[thing], scene.things[other]
     dx, dy = one.x - two.x, one.y - two.y
     if relation == 'next to':
@@ -119,28 +119,16 @@ class Describer:
 
     def __init__(self, scene: Scene):
         self.scene = scene
-        self._extensions: dict[Description, frozenset[int]] = {}
         self._spatial: dict[tuple, tuple[frozenset[int], frozenset[int]]] = {}
-        for told in product((True, False), repeat=4):
-            for thing in scene.things:
-                values = (thing.kind, thing.color, thing.size, thing.texture)
-                values = [v if t else None for v, t in zip(values, told, strict=True)]
-                if values[2] != 'medium' and told != (False,) * 4:
-                    self._extensions.setdefault(Description(*values), frozenset())
-        for description in self._extensions:
-            self._extensions[description] = frozenset(
-                index
-                for index, thing in enumerate(scene.things)
-                if all(
-                    told is None or told == value
-                    for told, value in (
-                        (description.kind, thing.kind),
-                        (description.color, thing.color),
-                        (description.size, thing.size),
-                        (description.texture, thing.texture),
-                    )
-                )
-            )
+        extensions: dict[Description, set[int]] = {}
+        for index, thing in enumerate(scene.things):
+            values = (thing.kind, thing.color, thing.size, thing.texture)
+            # Each choice of the attributes to tell that are words: a medium size is not.
+            for told in product((True, False), repeat=4):
+                if any(told) and not (told[2] and values[2] == 'medium'):
+                    told_values = (v if t else None for v, t in zip(values, told, strict=True))
+                    extensions.setdefault(Description(*told_values), set()).add(index)
+        self._extensions = {key: frozenset(value) for key, value in extensions.items()}
 
     def spatial_extension(
         self, position: str | None = None, relation: tuple[str, int] | None = None
@@ -181,12 +169,13 @@ class Describer:
         """
         sure, possible = self.spatial_extension(position, relation)
         found: dict[Targets, list[Description]] = {}
+        spatial = position is not None or relation is not None
         for description, extension in self._extensions.items():
             targets = extension & sure
             if targets and targets == extension & possible:
-                found.setdefault(tuple(sorted(targets)), []).append(
-                    replace(description, position=position, relation=relation)
-                )
+                if spatial:
+                    description = replace(description, position=position, relation=relation)
+                found.setdefault(tuple(sorted(targets)), []).append(description)
         return found
 
 

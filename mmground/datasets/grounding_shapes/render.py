@@ -1,6 +1,7 @@
 """From a scene to pixels: a picture and the region of each pixel."""
 
 import colorsys
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,10 +65,11 @@ def render(scene: Scene, size: int, rng: np.random.Generator) -> Rendering:
         size: Side of the square picture in pixels.
         rng: Source of colour jitter, texture, lighting and noise.
     """
-    image = np.zeros((size, size, 3), dtype=np.float32)
-    regions = np.zeros((size, size), dtype=np.int64)
     light = rng.uniform(0, 2 * np.pi)
-    for number, region in enumerate(scene.regions):
+    # The first stuff covers the whole picture.
+    image = _stuff_paint(scene.stuff[0].kind, size, rng)
+    regions = np.zeros((size, size), dtype=np.int64)
+    for number, region in enumerate(scene.regions[1:], start=1):
         rows, columns, coverage = rasterize(region.outline, size, SUPERSAMPLE)
         if isinstance(region, Stuff):
             paint = _stuff_paint(region.kind, size, rng)[rows, columns]
@@ -88,11 +90,11 @@ def _expose(image: np.ndarray, light: float, rng: np.random.Generator) -> np.nda
     """Light from one side, brightness, colour cast and sensor noise; to uint8."""
     size = len(image)
     axis = np.linspace(-1, 1, size, dtype=np.float32)
-    ramp = np.cos(light) * axis[None, :] + np.sin(light) * axis[:, None]
+    ramp = math.cos(light) * axis[None, :] + math.sin(light) * axis[:, None]
     gain = rng.uniform(0.88, 1.06) + rng.uniform(0.02, 0.10) * ramp
     cast = rng.uniform(0.96, 1.04, 3).astype(np.float32)
     noise = rng.standard_normal(image.shape, dtype=np.float32) * rng.uniform(0.008, 0.03)
-    image = image * gain[..., None].astype(np.float32) * cast + noise
+    image = image * gain[..., None] * cast + noise
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
@@ -170,8 +172,9 @@ def _thing_paint(
     # The marks of a small thing are larger in proportion, or few pixels could not show them.
     period = max(0.42, 0.05 / radius)
     turn = rng.uniform(0, np.pi)
-    along = (np.cos(turn) * u + np.sin(turn) * v) / period + rng.random()
-    across = (np.cos(turn) * v - np.sin(turn) * u) / period + rng.random()
+    cosine, sine = math.cos(turn), math.sin(turn)
+    along = (cosine * u + sine * v) / period + rng.random()
+    across = (cosine * v - sine * u) / period + rng.random()
     if thing.texture == 'striped':
         marks = _edge(np.abs(along % 1 - 0.5) - 0.25, period * radius * size)
     elif thing.texture == 'dotted':
@@ -180,13 +183,13 @@ def _thing_paint(
     else:
         marks = np.zeros(np.broadcast_shapes(u.shape, v.shape), dtype=np.float32)
     paint = color + marks[..., None] * (second - color)
-    shade = 1 + rng.uniform(0.04, 0.14) * (np.cos(light) * u + np.sin(light) * v)
+    shade = 1 + rng.uniform(0.04, 0.14) * (math.cos(light) * u + math.sin(light) * v)
     rim_rows, rim_columns, rim = rasterize(
         thing.outline, size, SUPERSAMPLE, line_width=0.016 * size
     )
     assert (rim_rows, rim_columns) == (rows, columns)
     shade = shade * (1 - 0.35 * rim / np.float32(255))
-    return (paint * shade[..., None]).astype(np.float32)
+    return paint * shade[..., None]
 
 
 def _edge(distance: np.ndarray, pixels_per_unit: float) -> np.ndarray:

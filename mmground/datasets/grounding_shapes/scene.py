@@ -161,7 +161,7 @@ def draw_scene(rng: np.random.Generator) -> Scene:
 
 def _mask(outline: Outline) -> np.ndarray:
     mask = np.zeros((GRID, GRID), dtype=bool)
-    rows, columns, coverage = rasterize(outline, GRID, supersample=1)
+    rows, columns, coverage = rasterize(outline, GRID, supersample=2)
     mask[rows, columns] = coverage >= 128
     return mask
 

@@ -1,0 +1,149 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmground.datasets.grounding_shapes import generation
+from mmground.datasets.grounding_shapes.generation import generate, make_shapes_image
+from mmground.datasets.grounding_shapes.vocab import wordpiece_vocabulary
+
+COUNTS = dict(train=3, val=2)
+
+
+def tree(root):
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob('*'))
+        if path.is_file()
+    }
+
+
+def test_same_files_for_any_number_of_workers(tmp_path, monkeypatch):
+    monkeypatch.setattr(generation, '_BATCH', 2)
+    counts = dict(train=5, val=2)
+    generate(tmp_path / 'one', ['png'], counts, size=64, workers=1)
+    generate(tmp_path / 'two', ['png'], counts, size=64, workers=2)
+    generate(tmp_path / 'seed', ['png'], counts, size=64, seed=1)
+    one, two, seed = (tree(tmp_path / name) for name in ('one', 'two', 'seed'))
+    assert one == two and len(one) == 2 * 7 + 4 + 2
+    assert set(one) == set(seed)
+    assert all(one[name] != seed[name] for name in one if name.endswith(('jpg', 'png')))
+
+
+def test_an_image_does_not_depend_on_the_number_of_images(tmp_path):
+    generate(tmp_path / 'few', ['png'], dict(train=1, val=1), size=64)
+    generate(tmp_path / 'more', ['png'], dict(train=2, val=1), size=64)
+    few, more = tree(tmp_path / 'few'), tree(tmp_path / 'more')
+    same = [name for name in few if name.endswith(('.jpg', '.png'))]
+    assert len(same) == 4 and all(few[name] == more[name] for name in same)
+
+
+def test_size_scales_the_scene():
+    small = make_shapes_image(0, 'train', 0, 64).rendering.regions
+    large = make_shapes_image(0, 'train', 0, 256).rendering.regions
+    assert (large[2::4, 2::4] == small).mean() > 0.97
+
+
+def test_pictures_on_disk_agree_with_masks(tmp_path):
+    """JPEG keeps each thing's colour up to its edge."""
+    generate(tmp_path / 'data', ['png'], COUNTS, size=128)
+    for index in range(COUNTS['train']):
+        image = make_shapes_image(0, 'train', index, 128)
+        path = tmp_path / 'data' / 'images' / 'train2017' / f'{image.image_id:012d}.jpg'
+        stored = np.asarray(Image.open(path)).astype(int)
+        error = np.abs(stored - image.rendering.image).mean(axis=-1)
+        regions = image.rendering.regions
+        edge = np.zeros_like(regions, dtype=bool)
+        edge[:, 1:] |= regions[:, 1:] != regions[:, :-1]
+        edge[1:] |= regions[1:] != regions[:-1]
+        assert error.mean() < 5 and error[edge].mean() < 8
+
+
+def test_description_and_vocabulary(tmp_path):
+    description, made = generate(tmp_path / 'data', ['png', 'png'], COUNTS, size=64, seed=2)
+    assert made and json.loads((tmp_path / 'data' / 'shapes.json').read_text()) == description
+    assert description['arguments'] == dict(formats=['png'], counts=COUNTS, size=64, seed=2)
+    assert description['version'] == generation.GENERATOR_VERSION
+    lines = (tmp_path / 'data' / 'vocab.txt').read_text().splitlines()
+    assert lines == wordpiece_vocabulary()
+    assert [path.name for path in tmp_path.iterdir()] == ['data']
+
+
+def test_complete_data_is_kept_and_other_data_is_refused(tmp_path):
+    root = tmp_path / 'data'
+    first, _ = generate(root, ['png'], COUNTS, size=64)
+    before = {path: path.stat().st_mtime_ns for path in root.rglob('*')}
+    again, made = generate(root, ['png'], COUNTS, size=64)
+    assert not made and again == first
+    with pytest.raises(FileExistsError, match='overwrite'):
+        generate(root, ['png'], COUNTS, size=64, seed=1)
+    assert before == {path: path.stat().st_mtime_ns for path in root.rglob('*')}
+    replaced, made = generate(root, ['png'], COUNTS, size=64, seed=1, overwrite=True)
+    assert made and replaced['arguments']['seed'] == 1
+    assert json.loads((root / 'shapes.json').read_text()) == replaced
+
+
+@pytest.mark.parametrize('content', [None, '{"half', '{}', '[]'])
+def test_a_foreign_folder_is_never_touched(tmp_path, content):
+    root = tmp_path / 'photos'
+    root.mkdir()
+    (root / 'mine.jpg').write_text('x')
+    if content is not None:
+        (root / 'shapes.json').write_text(content)
+    before = tree(root)
+    for overwrite in (False, True):
+        with pytest.raises(FileExistsError, match='left alone'):
+            generate(root, ['png'], COUNTS, size=64, overwrite=overwrite)
+    assert tree(root) == before
+
+
+def test_an_empty_folder_is_used(tmp_path):
+    (tmp_path / 'data').mkdir()
+    assert generate(tmp_path / 'data', ['png'], COUNTS, size=64)[1]
+
+
+def test_failure_leaves_nothing(tmp_path, monkeypatch):
+    def fail(*args):
+        raise RuntimeError('disk on fire')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generation, 'render', fail)
+        with pytest.raises(RuntimeError, match='disk on fire'):
+            generate(tmp_path / 'data', ['png'], COUNTS, size=64)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_a_killed_run(tmp_path):
+    (tmp_path / 'data.partial').mkdir()
+    with pytest.raises(FileExistsError, match='interrupted'):
+        generate(tmp_path / 'data', ['png'], COUNTS, size=64)
+    generate(tmp_path / 'data', ['png'], COUNTS, size=64, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ['data']
+
+
+def test_repeated_images_are_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        generation, 'image_rng', lambda *arguments: np.random.default_rng(0), raising=True
+    )
+    with pytest.raises(RuntimeError, match='not unique'):
+        generate(tmp_path / 'data', ['png'], COUNTS, size=64)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(formats=['gif']), 'formats'),
+        (dict(formats=[]), 'formats'),
+        (dict(counts=dict(train=0, val=1)), 'at least 1 image'),
+        (dict(counts=dict(train=1)), 'at least 1 image'),
+        (dict(size=32), 'size'),
+        (dict(seed=-1), 'seed'),
+        (dict(workers=0), 'workers'),
+    ],
+)
+def test_bad_arguments(tmp_path, change, message):
+    arguments = dict(formats=['png'], counts=COUNTS) | change
+    with pytest.raises(ValueError, match=message):
+        generate(tmp_path / 'data', **arguments)
+    assert list(tmp_path.iterdir()) == []

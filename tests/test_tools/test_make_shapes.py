@@ -1,0 +1,65 @@
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOL = Path(__file__).parents[2] / 'tools' / 'misc' / 'make_shapes.py'
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('make_shapes', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def small(root, *more):
+    return [str(root), '--train', '2', '--val', '1', '--size', '64', '--workers', '1', *more]
+
+
+def test_command_line(tmp_path):
+    root = tmp_path / 'shapes'
+    command = [sys.executable, str(TOOL), *small(root, '--format', 'png', '--seed', '3')]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert 'png train: images 2, narratives' in done.stdout and 'thing_share' in done.stdout
+    arguments = json.loads((root / 'shapes.json').read_text())['arguments']
+    assert arguments == dict(formats=['png'], counts=dict(train=2, val=1), size=64, seed=3)
+    for split, count in (('train', 2), ('val', 1)):
+        assert len(list((root / 'images' / f'{split}2017').glob('*.jpg'))) == count
+        assert (root / 'annotations' / f'png_coco_{split}2017.json').is_file()
+
+
+def test_defaults_are_the_documented_data_set(tool):
+    args = tool.parse_args(['data/shapes'])
+    assert (args.format, args.train, args.val, args.size, args.seed) == (
+        ['png'],
+        10000,
+        300,
+        128,
+        0,
+    )
+    assert args.workers >= 1 and not args.overwrite
+
+
+def test_twice_refused_and_overwritten(tool, tmp_path, capsys):
+    root = tmp_path / 'shapes'
+    assert tool.main(small(root)) == 0
+    assert 'made' in capsys.readouterr().out
+    assert tool.main(small(root)) == 0
+    assert 'complete already' in capsys.readouterr().out
+    assert tool.main(small(root, '--seed', '1')) == 1
+    assert '--overwrite' in capsys.readouterr().err
+    assert tool.main(small(root, '--seed', '1', '--overwrite')) == 0
+
+
+def test_bad_arguments(tool, tmp_path, capsys):
+    assert tool.main(small(tmp_path / 'shapes', '--size', '8')) == 1
+    assert 'size must be at least' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        tool.main(small(tmp_path / 'shapes', '--format', 'gif'))
+    assert list(tmp_path.iterdir()) == []
