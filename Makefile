@@ -55,7 +55,7 @@ demo: $(DEMO_TRAINED) ## Install, generate data, train a small PPMN, evaluate it
 	$(BIN)/python tools/test.py $(DEMO_CONFIG) $(DEMO_CHECKPOINT) --work-dir $(DEMO_WORK_DIR)/test
 	@echo "== Ground $(DEMO_PICTURES) pictures"
 	set -o pipefail; \
-	$(BIN)/python tools/misc/print_narratives.py $(DEMO_DATA) --num $(DEMO_PICTURES) | \
+	$(BIN)/python tools/misc/print_samples.py $(DEMO_CONFIG) --num $(DEMO_PICTURES) | \
 	while IFS=$$'\t' read -r image text; do \
 	    $(BIN)/python demo/image_demo.py "$$image" "$$text" $(DEMO_CONFIG) $(DEMO_CHECKPOINT) \
 	        --out-dir $(DEMO_OUT) </dev/null || exit 1; \

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 
 from mmground.utils.cli import (
+    ExactWeightsHook,
     add_runner_arguments,
     build_runner,
     check_file,
@@ -64,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     Raises:
         SystemExit: If the command line is wrong or a file that it names does not
             exist; status 2.
+        ValueError: If the checkpoint's weights are not those of the model.
     """
     parser = build_parser()
     args = parser.parse_args(argv)
@@ -73,9 +75,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     if is_local_path(args.checkpoint):
         check_file(parser, args.checkpoint, 'checkpoint')
     cfg.load_from = args.checkpoint
+    cfg.resume = False
     if args.show or args.show_dir is not None:
         _draw_predictions(parser, cfg, args.show, args.show_dir)
     runner = build_runner(cfg)
+    runner.register_hook(ExactWeightsHook())
     if args.out is not None:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
     return runner.test()

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -98,6 +100,36 @@ def load_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Co
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
     return cfg
+
+
+class ExactWeightsHook(Hook):
+    """Refuses a checkpoint whose weights are not exactly those of the model.
+
+    A runner that loads a checkpoint only warns of weights that are missing, left
+    over or of another shape, and goes on with random ones in their place.
+    """
+
+    # After the hooks that choose among the checkpoint's weights, such as EMAHook.
+    priority = 'LOWEST'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare the checkpoint with the model.
+
+        Args:
+            runner: The runner that is about to take the weights over.
+            checkpoint: What it read, with the key ``state_dict``, or the weights.
+
+        Raises:
+            ValueError: If a weight is missing, left over or of another shape.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        try:
+            model.load_state_dict(checkpoint.get('state_dict', checkpoint), strict=True)
+        except RuntimeError as error:
+            raise ValueError(
+                f'the checkpoint {runner._load_from} does not fit the model of the config: use the '
+                f'config that it was trained with. {error}'
+            ) from error
 
 
 def build_runner(cfg: Config) -> Runner:

@@ -1,0 +1,71 @@
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[2]
+
+
+def run(tmp_path, script, *arguments, **environment) -> subprocess.CompletedProcess:
+    """Run a script with a torchrun that prints its arguments."""
+    torchrun = tmp_path / 'torchrun'
+    torchrun.write_text('#!/usr/bin/env bash\necho "$PYTHONPATH"\nprintf "%s\\n" "$@"\n')
+    torchrun.chmod(0o755)
+    path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
+    return subprocess.run(
+        ['bash', REPO / 'tools' / script, *arguments],
+        cwd=tmp_path,
+        env={'PATH': path, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_train_on_one_machine(tmp_path):
+    done = run(tmp_path, 'dist_train.sh', 'my config.py', '4', '--amp')
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        str(REPO),
+        '--nnodes=1',
+        '--node-rank=0',
+        '--master-addr=127.0.0.1',
+        '--master-port=29500',
+        '--nproc-per-node=4',
+        str(REPO / 'tools' / 'train.py'),
+        'my config.py',
+        '--launcher',
+        'pytorch',
+        '--amp',
+    ]
+
+
+def test_test_on_several_machines(tmp_path):
+    machines = dict(NNODES='2', NODE_RANK='1', MASTER_ADDR='10.0.0.1', PORT='1234')
+    arguments = ('c.py', 'x.pth', '8', '--out', 'r.pkl')
+    done = run(tmp_path, 'dist_test.sh', *arguments, PYTHONPATH='/mine', **machines)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f'{REPO}:/mine',
+        '--nnodes=2',
+        '--node-rank=1',
+        '--master-addr=10.0.0.1',
+        '--master-port=1234',
+        '--nproc-per-node=8',
+        str(REPO / 'tools' / 'test.py'),
+        'c.py',
+        'x.pth',
+        '--launcher',
+        'pytorch',
+        '--out',
+        'r.pkl',
+    ]
+
+
+@pytest.mark.parametrize(
+    ('script', 'arguments'), [('dist_train.sh', ['c.py']), ('dist_test.sh', ['c.py', 'x.pth'])]
+)
+def test_usage(tmp_path, script, arguments):
+    done = run(tmp_path, script, *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith('usage: ')

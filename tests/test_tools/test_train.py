@@ -1,0 +1,135 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+REPO = Path(__file__).parents[2]
+
+
+def weight(path) -> float:
+    return torch.load(path, weights_only=False)['state_dict']['line.weight'].item()
+
+
+def expected_weights(lr: float, iterations: int) -> list[float]:
+    """The toy model's weights by hand: SGD on the mean of (w x + b - 3)^2, 4 of 8 points a time."""
+    w, b = torch.tensor(0.5), torch.tensor(0.25)
+    weights = []
+    for iteration in range(iterations):
+        x = (torch.arange(4) + 4 * (iteration % 2)) / 8
+        residual = w * x + b - 3
+        w, b = w - lr * (2 * residual * x).mean(), b - lr * (2 * residual).mean()
+        weights.append(w.item())
+    return weights
+
+
+@pytest.fixture
+def start(toy, tmp_path):
+    """Arguments that make the toy model start from known weights."""
+    path = tmp_path / 'start.pth'
+    weights = {'line.weight': torch.tensor([[0.5]]), 'line.bias': torch.tensor([0.25])}
+    torch.save(dict(state_dict=weights, meta=dict()), path)
+    return ['--cfg-options', f'load_from={path}']
+
+
+def test_trains_into_the_default_work_dir(toy, train, start):
+    train([toy.config, *start])
+    work_dir = toy.cwd / 'work_dirs' / 'toy'
+    for iteration, expected in enumerate(expected_weights(lr=0.1, iterations=2), start=1):
+        assert weight(work_dir / f'iter_{iteration}.pth') == pytest.approx(expected, rel=1e-5)
+    assert (work_dir / 'toy.py').is_file(), 'the config is kept beside the checkpoints'
+
+
+def test_work_dir_and_cfg_options(toy, train, start):
+    train([toy.config, '--work-dir', 'here', *start, 'train_cfg.max_iters=1'])
+    assert sorted(path.name for path in (toy.cwd / 'here').glob('*.pth')) == ['iter_1.pth']
+    assert not (toy.cwd / 'work_dirs').exists()
+
+
+def test_work_dir_of_the_config(toy, train, start):
+    train([toy.config, *start, 'work_dir=by_config', 'train_cfg.max_iters=1'])
+    assert (toy.cwd / 'by_config' / 'iter_1.pth').is_file()
+
+
+@pytest.mark.parametrize('how', ['latest', 'path'])
+def test_resume_continues_where_training_stopped(toy, train, start, how):
+    train([toy.config, *start])
+    resume = ['--resume'] if how == 'latest' else ['--resume', 'work_dirs/toy/iter_2.pth']
+    more = ['--cfg-options', 'train_cfg.max_iters=4', 'experiment_name=resumed']
+    train([toy.config, *resume, *more])
+    work_dir = toy.cwd / 'work_dirs' / 'toy'
+    expected = expected_weights(lr=0.1, iterations=4)
+    assert weight(work_dir / 'iter_4.pth') == pytest.approx(expected[-1], rel=1e-5)
+    assert (work_dir / 'last_checkpoint').read_text().endswith('iter_4.pth')
+
+
+def test_auto_scale_lr(toy, train, start):
+    # A batch of 4 where the learning rate was chosen for 8: half of it.
+    train([toy.config, '--auto-scale-lr', *start])
+    expected = expected_weights(lr=0.05, iterations=2)
+    assert weight('work_dirs/toy/iter_2.pth') == pytest.approx(expected[-1], rel=1e-5)
+
+
+def test_auto_scale_lr_needs_a_base_batch_size(toy, train, capsys):
+    with open(toy.config, 'a') as config:
+        config.write('\ndel auto_scale_lr\n')
+    with pytest.raises(SystemExit) as stop:
+        train([toy.config, '--auto-scale-lr'])
+    assert stop.value.code == 2
+    assert 'no auto_scale_lr.base_batch_size' in capsys.readouterr().err
+
+
+def test_amp_needs_a_gpu(toy, train, capsys, monkeypatch):
+    monkeypatch.setitem(train.__globals__, 'get_device', lambda: 'cpu')
+    with pytest.raises(SystemExit):
+        train([toy.config, '--amp'])
+    assert '--amp needs a GPU' in capsys.readouterr().err
+
+
+def test_amp_replaces_the_optimizer_wrapper(toy, train, monkeypatch):
+    built = []
+
+    class Runner:
+        def train(self):
+            pass
+
+    def build_runner(cfg):
+        built.append(cfg)
+        return Runner()
+
+    monkeypatch.setitem(train.__globals__, 'get_device', lambda: 'cuda')
+    monkeypatch.setitem(train.__globals__, 'build_runner', build_runner)
+    train([toy.config, '--amp'])
+    assert built[0].optim_wrapper.type == 'AmpOptimWrapper'
+    assert built[0].optim_wrapper.loss_scale == 'dynamic'
+    assert built[0].optim_wrapper.optimizer.type == 'SGD'
+    with pytest.raises(SystemExit):
+        train([toy.config, '--amp', '--cfg-options', 'optim_wrapper.type=MyOptimWrapper'])
+
+
+def test_missing_files_are_one_error(toy, train, capsys):
+    for argv, message in (
+        (['nowhere.py'], f'config file does not exist: nowhere.py (looked for in {toy.cwd})'),
+        ([str(toy.cwd)], f'config file is a folder: {toy.cwd}'),
+        ([toy.config, '--resume', '/no/x.pth'], 'checkpoint does not exist: /no/x.pth'),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            train(argv)
+        assert stop.value.code == 2
+        assert capsys.readouterr().err.splitlines()[-1].endswith(message)
+
+
+def test_as_a_process_away_from_the_repository(toy):
+    path = os.pathsep.join(
+        [str(REPO), str(toy.module.folder), *os.environ.get('PYTHONPATH', '').split(os.pathsep)]
+    )
+    done = subprocess.run(
+        [sys.executable, REPO / 'tools' / 'train.py', toy.config],
+        env={**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (toy.cwd / 'work_dirs' / 'toy' / 'iter_2.pth').is_file()

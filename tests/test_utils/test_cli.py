@@ -1,0 +1,105 @@
+import argparse
+import os
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from torch import nn
+
+from mmground.utils.cli import (
+    ExactWeightsHook,
+    add_runner_arguments,
+    build_runner,
+    is_local_path,
+    load_config,
+)
+
+
+@pytest.fixture
+def parser():
+    parser = argparse.ArgumentParser()
+    add_runner_arguments(parser)
+    return parser
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.setenv('LOCAL_RANK', '')  # so that it is put back afterwards
+    monkeypatch.delenv('LOCAL_RANK')
+    path = tmp_path / 'my.config.py'
+    path.write_text("a = dict(b=1, c=['x', 'y'])\n")
+    return str(path)
+
+
+def test_options_override_the_config(parser, config):
+    args = parser.parse_args(
+        [config, '--cfg-options', 'a.b=2', 'a.c=[u,v,w]', 'new.key=yes', '--launcher', 'pytorch']
+    )
+    cfg = load_config(parser, args)
+    assert cfg.a == dict(b=2, c=['u', 'v', 'w'])
+    assert cfg.new.key == 'yes'
+    assert cfg.launcher == 'pytorch'
+
+
+@pytest.mark.parametrize(
+    ('argv', 'expected'),
+    [
+        ([], 'work_dirs/my.config'),
+        (['--cfg-options', 'work_dir=of_config'], 'of_config'),
+        (['--cfg-options', 'work_dir=of_config', '--work-dir', 'of_argument'], 'of_argument'),
+    ],
+)
+def test_work_dir(parser, config, argv, expected):
+    assert load_config(parser, parser.parse_args([config, *argv])).work_dir == expected
+
+
+@pytest.mark.parametrize('spelling', ['--local_rank', '--local-rank'])
+def test_local_rank_reaches_the_environment(parser, config, spelling):
+    load_config(parser, parser.parse_args([config, f'{spelling}=3']))
+    assert os.environ['LOCAL_RANK'] == '3'
+    load_config(parser, parser.parse_args([config, f'{spelling}=1']))
+    assert os.environ['LOCAL_RANK'] == '3', "the launcher's own value stays"
+
+
+def test_local_paths():
+    assert is_local_path('work_dirs/a/best.pth') and is_local_path('/a.pth')
+    assert not is_local_path('https://host/a.pth') and not is_local_path('torchvision://resnet18')
+
+
+def test_runner_type_chooses_the_runner():
+    @RUNNERS.register_module(force=True)
+    class RunnerOfTest:
+        def __init__(self, cfg):
+            self.cfg = cfg
+
+        @classmethod
+        def from_cfg(cls, cfg):
+            return cls(cfg)
+
+    try:
+        cfg = Config(dict(runner_type='RunnerOfTest', x=1))
+        runner = build_runner(cfg)
+        assert type(runner) is RunnerOfTest
+        assert runner.cfg.x == 1
+    finally:
+        RUNNERS.module_dict.pop('RunnerOfTest')
+
+
+class FakeRunner:
+    model = nn.Linear(2, 1)
+    _load_from = 'some.pth'
+
+
+def test_exact_weights_hook_accepts_the_weights_of_the_model():
+    runner = FakeRunner()
+    weights = {name: value + 1 for name, value in runner.model.state_dict().items()}
+    ExactWeightsHook().after_load_checkpoint(runner, dict(state_dict=weights))
+    ExactWeightsHook().after_load_checkpoint(runner, weights)
+
+
+@pytest.mark.parametrize(
+    'other', [nn.Linear(3, 1), nn.Linear(2, 1, bias=False), nn.Sequential(nn.Linear(2, 1))]
+)
+def test_exact_weights_hook_refuses_others(other):
+    with pytest.raises(ValueError, match=r'some\.pth does not fit the model'):
+        ExactWeightsHook().after_load_checkpoint(FakeRunner(), dict(state_dict=other.state_dict()))
