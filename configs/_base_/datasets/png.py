@@ -7,9 +7,9 @@ backend_args = None
 load_and_resize = [
     dict(type='LoadGroundingImage', backend_args=backend_args),
     dict(
-        type='Resize',
-        scale=(1333, 800),
-        keep_ratio=True,
+        type='mmdet.ResizeShortestEdge',
+        scale=800,
+        max_size=1333,
         backend='pillow',
         interpolation='bilinear',
     ),

@@ -50,9 +50,7 @@ def test_matches_a_naive_computation(out_stride):
 
 
 def test_the_encoding_can_be_left_out():
-    neck = SemanticFPN(
-        8, 8, positional_encoding=False, norm_cfg=dict(type='GN', num_groups=2)
-    )
+    neck = SemanticFPN(8, 8, positional_encoding=False, norm_cfg=dict(type='GN', num_groups=2))
     flat = [torch.ones_like(level) for level in _levels(8)]
     (feats,) = neck(flat)
     # Away from the borders nothing tells one place from another.

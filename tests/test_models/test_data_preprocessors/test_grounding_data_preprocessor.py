@@ -1,0 +1,36 @@
+import torch
+from small_ppmn import batch, sample
+
+from mmground.models.data_preprocessors import GroundingDataPreprocessor
+
+
+def _preprocessor(**kwargs):
+    return GroundingDataPreprocessor(
+        mean=[1.0, 2.0, 3.0], std=[2.0, 2.0, 2.0], pad_size_divisor=32, **kwargs
+    )
+
+
+def test_an_image_with_several_texts_takes_one_row():
+    pairs = [
+        sample('[a star]', path='a.jpg'),
+        sample('[a ring]', path='b.jpg', img_shape=(20, 70)),
+        sample('[the grass]', path='a.jpg'),
+    ]
+    data = _preprocessor()(batch(*pairs))
+    assert data['inputs'].shape == (2, 3, 64, 96)
+    assert [own.image_index for own in data['data_samples']] == [0, 1, 0]
+    assert all(own.geometry.canvas_shape == (64, 96) for own in data['data_samples'])
+    image = pairs[0][0].float()
+    expected = (image - torch.tensor([1.0, 2.0, 3.0])[:, None, None]) / 2
+    torch.testing.assert_close(data['inputs'][0, :, :40, :60], expected)
+    assert (data['inputs'][0, :, 40:] == 0).all()
+    assert (data['inputs'][0, :, :, 60:] == 0).all()
+
+
+def test_images_are_not_shared_across_geometries_arrays_or_on_demand():
+    twice = batch(sample('[a star]'), sample('[a star]', img_shape=(20, 30)))
+    assert len(_preprocessor()(twice)['inputs']) == 2
+    arrays = batch(sample('[a star]', path=None), sample('[a star]', path=None))
+    assert len(_preprocessor()(arrays)['inputs']) == 2
+    same = batch(sample('[a star]'), sample('[a ring]'))
+    assert len(_preprocessor(share_images=False)(same)['inputs']) == 2

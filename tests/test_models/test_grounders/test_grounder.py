@@ -1,0 +1,115 @@
+import copy
+
+import pytest
+import torch
+from small_ppmn import batch, build, sample, write_vocabulary
+
+
+@pytest.fixture
+def vocab_file(tmp_path):
+    return write_vocabulary(tmp_path / 'vocab.txt')
+
+
+def _batch():
+    return batch(
+        sample('[a red star] on [the grass]', path='a.jpg'),
+        sample('[two blue rings]', path='b.jpg'),
+        sample('[a ring]', path='a.jpg'),
+    )
+
+
+def _loss(model, data):
+    losses = model(**model.data_preprocessor(data, True), mode='loss')
+    return model.parse_losses(losses)[0]
+
+
+def test_every_trained_parameter_gets_a_finite_gradient(vocab_file):
+    model = build(vocab_file).train()
+    _loss(model, _batch()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        # A key's bias drops out of a softmax, so its gradient is zero in exact arithmetic.
+        assert parameter.grad.any() or name.endswith('key.bias'), name
+
+
+def test_frozen_parts_get_no_gradient_and_stay_in_eval_mode(vocab_file):
+    model = build(vocab_file, frozen=['backbone', 'neck.0', 'text_encoder']).train()
+    before = copy.deepcopy(model.state_dict())
+    _loss(model, _batch()).backward()
+    frozen = ('backbone.', 'neck.0.', 'text_encoder.')
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is None) == name.startswith(frozen), name
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert not any(module.training for module in model.backbone.modules())
+    assert not any(module.training for module in model.text_encoder.modules())
+    assert model.head.training
+    assert model.neck[1].training
+
+
+def test_dropout_in_a_frozen_text_encoder_is_a_switch(vocab_file):
+    frozen = ['backbone', 'neck.0', 'text_encoder']
+    for dropout in ([], ['text_encoder']):
+        model = build(vocab_file, frozen=frozen, dropout_in_frozen=dropout).train()
+        data = model.data_preprocessor(_batch())['data_samples']
+        once, again = model.encode_text(data).pieces, model.encode_text(data).pieces
+        assert torch.equal(once, again) == (not dropout)
+        assert not once.requires_grad
+        model.eval()
+        assert torch.equal(model.encode_text(data).pieces, model.encode_text(data).pieces)
+
+
+@pytest.mark.parametrize(
+    ('frozen', 'dropout', 'message'),
+    [
+        (['backbone', 'nekc'], [], 'nekc'),
+        (['neck.0'], [], "'backbone' is trained"),
+        (['neck'], [], "'backbone' is trained"),
+        (['backbone'], ['text_encoder'], 'dropout'),
+    ],
+)
+def test_impossible_freezing_is_an_error(vocab_file, frozen, dropout, message):
+    with pytest.raises(ValueError, match=message):
+        build(vocab_file, frozen=frozen, dropout_in_frozen=dropout)
+
+
+def test_the_whole_neck_can_be_frozen_by_one_name(vocab_file):
+    model = build(vocab_file, frozen=['backbone', 'neck'])
+    assert not any(parameter.requires_grad for parameter in model.neck.parameters())
+
+
+def test_predictions_do_not_depend_on_the_other_texts_of_a_batch(vocab_file):
+    model = build(vocab_file).eval()
+    together = model.test_step(_batch())
+    for index in range(3):
+        images, data_samples = _batch().values()
+        (alone,) = model.test_step(batch((images[index], data_samples[index])))
+        torch.testing.assert_close(
+            together[index].pred_phrases.scores, alone.pred_phrases.scores, atol=1e-5, rtol=0
+        )
+
+
+def test_an_image_is_encoded_once(vocab_file):
+    model = build(vocab_file).eval()
+    seen = []
+    model.backbone.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    model.test_step(_batch())
+    assert seen == [2]
+
+
+def test_checkpoint_round_trip(vocab_file, tmp_path):
+    model = build(vocab_file).eval()
+    expected = model.test_step(_batch())
+    torch.save(model.state_dict(), tmp_path / 'model.pth')
+    torch.manual_seed(1)
+    other = build(vocab_file).eval()
+    torch.nn.init.normal_(other.head.query_proj.weight)
+    other.load_state_dict(torch.load(tmp_path / 'model.pth', weights_only=True), strict=True)
+    for own, result in zip(expected, other.test_step(_batch()), strict=True):
+        assert torch.equal(own.pred_phrases.masks, result.pred_phrases.masks)
+
+
+def test_unknown_mode(vocab_file):
+    with pytest.raises(ValueError, match='mode'):
+        build(vocab_file)(**build(vocab_file).data_preprocessor(_batch()), mode='train')

@@ -1,0 +1,127 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from small_ppmn import batch, build, sample, small_ppmn, write_vocabulary
+
+
+@pytest.fixture
+def model(tmp_path):
+    return build(write_vocabulary(tmp_path / 'vocab.txt')).eval()
+
+
+def _encode(model, data):
+    data = model.data_preprocessor(data)
+    with torch.no_grad():
+        return *model(**data, mode='tensor'), data['data_samples']
+
+
+def test_queries_are_packed_by_image(model):
+    data = batch(
+        sample('[a red star] on [the grass]', path='a.jpg'),
+        sample('[two blue rings]', path='b.jpg'),
+        sample('[a ring]', path='a.jpg'),
+    )
+    _, text, data_samples = _encode(model, data)
+    queries = model.head.pack_queries(text, data_samples)
+    assert queries.counts == (2, 1, 1)
+    assert queries.image_index.tolist() == [0] * 7 + [1] * 4
+    assert queries.phrase_index.tolist() == [0, 0, 0, 1, 1, 3, 3, 2, 2, 2, 2]
+    assert not queries.dropped.any()
+    torch.testing.assert_close(queries.features[5:7], text.pieces[2, 1:3])
+
+
+def test_losses_by_hand(model):
+    data = batch(
+        sample('[a red star] on [the grass]', path='a.jpg'),
+        sample('[two blue rings]', path='b.jpg', seed=1),
+    )
+    feats, text, data_samples = _encode(model, data)
+    losses = model.head.loss(feats, text, data_samples)
+    queries = model.head.pack_queries(text, data_samples)
+    maps = model.head(feats, queries.features, queries.image_index)
+    targets = []
+    for own in data_samples:
+        masks = F.interpolate(
+            own.gt_regions.masks[None].float(), size=own.img_shape, mode='bilinear'
+        )
+        height, width = own.geometry.canvas_shape
+        masks = F.pad(masks, (0, width - own.img_shape[1], 0, height - own.img_shape[0]))
+        targets.append((F.interpolate(masks, scale_factor=0.25, mode='bilinear')[0] > 0).float())
+    targets = torch.cat(targets)[queries.phrase_index]
+    assert len(maps) == 3
+    for level, logits in enumerate(maps):
+        logits = F.interpolate(logits[None], scale_factor=2, mode='bilinear')[0]
+        bce = F.binary_cross_entropy_with_logits(logits, targets)
+        p, t = logits.sigmoid().flatten(1), targets.flatten(1)
+        dice = 1 - 2 * (p * t).sum(1) / ((p**2).sum(1) + (t**2).sum(1) + 2e-3)
+        torch.testing.assert_close(losses[f'loss_bce_{level}'], bce)
+        torch.testing.assert_close(losses[f'loss_dice_{level}'], dice.mean())
+    assert losses['dropped_phrases'] == 0
+
+
+def test_predictions_by_hand(model):
+    data = batch(
+        sample('[a red star] on [the grass]', path='a.jpg'),
+        sample('[two blue rings]', path='b.jpg', ori_shape=(33, 18), img_shape=(66, 36)),
+    )
+    model.head.test_cfg['keep_grid_probs'] = True
+    feats, text, data_samples = _encode(model, data)
+    with torch.no_grad():
+        predictions = model.head.predict(feats, text, data_samples)
+        queries = model.head.pack_queries(text, data_samples)
+        logits = model.head(feats, queries.features, queries.image_index)[-1]
+    logits = F.interpolate(logits[None], scale_factor=2, mode='bilinear')[0]
+    phrase = 0
+    for own, prediction in zip(data_samples, predictions, strict=True):
+        assert len(prediction) == len(own.phrases)
+        for index in range(len(own.phrases)):
+            probs = logits[queries.phrase_index == phrase].sigmoid().mean(0)
+            torch.testing.assert_close(prediction.grid_probs[index], probs)
+            canvas = F.interpolate(
+                probs[None, None], size=own.geometry.canvas_shape, mode='bilinear'
+            )
+            canvas = canvas[..., : own.img_shape[0], : own.img_shape[1]]
+            image = F.interpolate(canvas, size=own.ori_shape, mode='bilinear')[0, 0]
+            assert torch.equal(prediction.masks[index], image > 0.5)
+            if (image > 0.5).any():
+                score = image[image > 0.5].mean()
+                torch.testing.assert_close(prediction.scores[index], score)
+            phrase += 1
+
+
+def test_text_beyond_the_encoder(model):
+    long_text = 'star ' * 30 + '[the grass]'
+    with_gt = batch(sample('[a star] ' + long_text))
+    feats, text, data_samples = _encode(model, with_gt)
+    losses = model.head.loss(feats, text, data_samples)
+    assert losses['dropped_phrases'] == 1
+    (prediction,) = model.head.predict(feats, text, data_samples)
+    assert prediction.dropped.tolist() == [False, True]
+    assert not prediction.masks[1].any()
+
+    feats, text, data_samples = _encode(model, batch(sample('[a star] ' + long_text, gt=False)))
+    with pytest.raises(ValueError, match='the grass'):
+        model.head.predict(feats, text, data_samples)
+    feats, text, data_samples = _encode(model, batch(sample(long_text)))
+    with pytest.raises(ValueError, match='max_length'):
+        model.head.loss(feats, text, data_samples)
+
+
+def test_target_threshold(tmp_path):
+    vocab_file = write_vocabulary(tmp_path / 'vocab.txt')
+    image, own = sample('[a star]', ori_shape=(32, 32), img_shape=(32, 32))
+    own.gt_regions.masks[:] = False
+    own.gt_regions.masks[0, 5, 5] = True  # one of the four pixels that its cell sees
+    (own,) = build(vocab_file).data_preprocessor(batch((image, own)))['data_samples']
+    for threshold, cells in ((0.0, 1), (0.5, 0)):
+        head = build(vocab_file).head
+        head.target_threshold = threshold
+        assert head.targets([own], (4, 4)).sum() == cells
+
+
+def test_no_round_keeps_the_first_matching(tmp_path):
+    vocab_file = write_vocabulary(tmp_path / 'vocab.txt')
+    head = dict(small_ppmn(vocab_file)['head'], num_rounds=0)
+    model = build(vocab_file, head=head)
+    losses = model(**model.data_preprocessor(batch(sample('[a star]'))), mode='loss')
+    assert set(losses) == {'loss_bce_0', 'loss_dice_0', 'dropped_phrases'}

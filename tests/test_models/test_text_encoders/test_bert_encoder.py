@@ -1,0 +1,84 @@
+import pytest
+import torch
+from mmengine.runner.checkpoint import load_checkpoint
+from small_ppmn import WORDS, write_vocabulary
+
+from mmground.models.text_encoders import BertEncoder
+
+SIZES = dict(
+    hidden_size=24,
+    num_layers=2,
+    num_heads=2,
+    intermediate_size=24,
+    max_positions=32,
+    max_length=12,
+)
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    return BertEncoder(write_vocabulary(tmp_path / 'vocab.txt'), vocab_size=None, **SIZES).eval()
+
+
+def test_offsets_point_into_the_original_text(encoder):
+    texts = ['A  Red star.', 'two rings']
+    features = encoder(texts)
+    assert features.pieces.shape == (2, 6, 24)
+    for text, valid, offsets, words in zip(
+        texts,
+        features.valid,
+        features.offsets,
+        (['A', 'Red', 'star', '.'], ['two', 'ring', 's']),
+        strict=True,
+    ):
+        found = [text[start:end] for start, end in offsets[valid].tolist()]
+        assert found == words
+        assert (offsets[~valid] == 0).all()
+
+
+def test_padding_changes_nothing(encoder):
+    with torch.no_grad():
+        alone = encoder(['a red star'])
+        padded = encoder(['a red star', 'two blue rings on the grass .'])
+    length = alone.pieces.shape[1]
+    torch.testing.assert_close(padded.pieces[0, :length], alone.pieces[0])
+    assert not padded.valid[0, length:].any()
+
+
+def test_long_texts_are_cut(encoder):
+    features = encoder(['star ' * 40])
+    assert features.pieces.shape[1] == 12
+    assert features.valid.sum() == 10
+
+
+def test_a_checkpoint_carries_the_vocabulary(encoder, tmp_path):
+    path = tmp_path / 'encoder.pth'
+    torch.save(dict(state_dict=encoder.state_dict()), path)
+    bare = BertEncoder(vocab_size=len(WORDS.split()), **SIZES).eval()
+    with pytest.raises(RuntimeError, match='vocab_file'):
+        bare(['a red star'])
+    load_checkpoint(bare, str(path), strict=True)
+    with torch.no_grad():
+        torch.testing.assert_close(bare(['a red star']).pieces, encoder(['a red star']).pieces)
+    torch.testing.assert_close(bare.state_dict()['vocab'], encoder.state_dict()['vocab'])
+
+
+def test_weights_without_vocabulary_keep_the_own_one(encoder):
+    weights = {name: value for name, value in encoder.state_dict().items() if name != 'vocab'}
+    encoder.load_state_dict(weights, strict=True)
+    assert encoder(['a red star']).valid.sum() == 3
+
+
+def test_vocabulary_errors(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'nowhere\.txt'):
+        BertEncoder(str(tmp_path / 'nowhere.txt'), **SIZES)
+    with pytest.raises(ValueError, match='vocab_size'):
+        BertEncoder(write_vocabulary(tmp_path / 'vocab.txt'), vocab_size=4, **SIZES)
+    wrong = tmp_path / 'wrong.txt'
+    wrong.write_text('a\nb\n')
+    with pytest.raises(ValueError, match='no WordPiece vocabulary'):
+        BertEncoder(str(wrong), **SIZES)
+    with pytest.raises(ValueError, match='positions'):
+        BertEncoder(vocab_size=10, max_positions=8, max_length=9)
+    with pytest.raises(ValueError, match='vocab_file or vocab_size'):
+        BertEncoder(vocab_size=None, **SIZES)
