@@ -34,7 +34,7 @@ def small_ppmn(vocab_file, **changes):
         text_encoder=dict(
             type='BertEncoder',
             vocab_file=vocab_file,
-            vocab_size=None,
+            vocab_size=20,
             hidden_size=24,
             num_layers=1,
             num_heads=2,

@@ -29,7 +29,7 @@ model = dict(
     ],
     text_encoder=dict(
         vocab_file={{_base_.vocab_file}},
-        vocab_size=None,
+        vocab_size=320,
         hidden_size=text_channels,
         num_layers=2,
         num_heads=4,

@@ -68,34 +68,26 @@ def load_weights(model: nn.Module, checkpoint: dict, path: str) -> None:
         ValueError: If weights are missing, superfluous or of another shape. The
             message names some, and the experiment that the checkpoint is of.
     """
-    weights = dict(checkpoint['state_dict'])
-    own = model.state_dict()
-    missing = [name for name in own if name not in weights]
-    unexpected = [name for name in weights if name not in own]
-    reshaped = [
-        f'{name} {tuple(weights[name].shape)} instead of {tuple(own[name].shape)}'
-        for name in own
-        if name in weights
-        and isinstance(own[name], torch.Tensor)
-        and isinstance(weights[name], torch.Tensor)
-        and weights[name].shape != own[name].shape
-    ]
-    problems = [
-        f'{len(names)} {what} ({_some(names)})'
-        for what, names in (
-            ('missing', missing),
-            ('not in the model', unexpected),
-            ('of another shape', reshaped),
-        )
-        if names
-    ]
+    try:
+        # Not strict, because a strict load tells of names and shapes in one long text.
+        names = model.load_state_dict(checkpoint['state_dict'], strict=False)
+    except RuntimeError as error:
+        problems = [line.strip() for line in str(error).splitlines()[1:]]
+    else:
+        problems = [
+            f'{len(keys)} {what} ({_some(keys)})'
+            for what, keys in (
+                ('missing', names.missing_keys),
+                ('not in the model', names.unexpected_keys),
+            )
+            if keys
+        ]
     if problems:
         raise ValueError(
-            f'checkpoint {path} does not fit the {type(model).__name__} of the config. Of the '
-            f'weights are {", ".join(problems)}. {_origin(checkpoint)}Use the config that the '
+            f'checkpoint {path} does not fit the {type(model).__name__} of the config: '
+            f'{_some(problems, separator="; ")}. {_origin(checkpoint)}Use the config that the '
             'checkpoint was trained with'
         )
-    model.load_state_dict(weights)
 
 
 def _safe_globals() -> list:
@@ -135,8 +127,8 @@ def _is_state_dict(value) -> bool:
     )
 
 
-def _some(names: Sequence[str], limit: int = 3) -> str:
-    return ', '.join(names[:limit]) + (', ...' if len(names) > limit else '')
+def _some(names: Sequence[str], limit: int = 3, separator: str = ', ') -> str:
+    return separator.join(names[:limit]) + (f'{separator}...' if len(names) > limit else '')
 
 
 def _origin(checkpoint: dict) -> str:

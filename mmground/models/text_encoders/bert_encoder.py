@@ -17,14 +17,16 @@ class BertEncoder(BaseModule):
     The network is built from explicit sizes and never fetches anything. Its
     weights come from ``init_cfg`` or from a checkpoint, its vocabulary from
     ``vocab_file`` or from a checkpoint: a checkpoint of this module carries the
-    vocabulary (as a byte tensor named ``vocab``), so inference needs no other file.
+    vocabulary (as a byte tensor named ``vocab``), so inference needs no other file, and
+    a ``vocab_file`` that does not exist is an error only if a text comes before a
+    checkpoint.
 
     The defaults are those of bert-base-uncased.
 
     Args:
         vocab_file: WordPiece vocabulary, one piece a line. None: the checkpoint
             that is loaded brings it.
-        vocab_size: Rows of the embedding table. None: as many as ``vocab_file`` has.
+        vocab_size: Rows of the embedding table, at least as many as the vocabulary has.
         hidden_size: Width C.
         num_layers: Transformer layers.
         num_heads: Attention heads of each layer.
@@ -41,7 +43,7 @@ class BertEncoder(BaseModule):
     def __init__(
         self,
         vocab_file: str | None = None,
-        vocab_size: int | None = 30522,
+        vocab_size: int = 30522,
         hidden_size: int = 768,
         num_layers: int = 12,
         num_heads: int = 12,
@@ -59,15 +61,12 @@ class BertEncoder(BaseModule):
             )
         self.max_length = max_length
         self.do_lower_case = do_lower_case
+        self.vocab_file = vocab_file
+        self.vocab_size = vocab_size
         self.tokenizer = None
         self.register_buffer('vocab', None)
-        if vocab_file is not None:
-            self._set_vocabulary(_read_vocabulary(vocab_file))
-            vocab_size = vocab_size or len(self.tokenizer)
-        if vocab_size is None:
-            raise ValueError('BertEncoder needs vocab_file or vocab_size')
-        self.vocab_size = vocab_size
-        self._check_vocabulary()
+        if vocab_file is not None and Path(vocab_file).is_file():
+            self._set_vocabulary(Path(vocab_file).read_text(encoding='utf-8'), vocab_file)
         self.out_channels = hidden_size
         self.model = BertModel(
             BertConfig(
@@ -111,9 +110,11 @@ class BertEncoder(BaseModule):
             RuntimeError: If the encoder has no vocabulary.
         """
         if self.tokenizer is None:
+            missing = f' (there is no file {self.vocab_file})' if self.vocab_file else ''
             raise RuntimeError(
-                'the text encoder has no vocabulary: set model.text_encoder.vocab_file in the '
-                'config, or load a checkpoint that carries one'
+                f'the text encoder has no vocabulary{missing}: set model.text_encoder.vocab_file '
+                'to the vocab.txt of the weights or of the generated data, or load a checkpoint '
+                'that carries one'
             )
         pieces = self.tokenizer(
             list(texts),
@@ -140,40 +141,27 @@ class BertEncoder(BaseModule):
         """
         return self.model(input_ids=ids, attention_mask=attention_mask).last_hidden_state
 
-    def _set_vocabulary(self, pieces: list[str]) -> None:
+    def _set_vocabulary(self, text: str, source: str) -> None:
+        pieces = text.rstrip('\n').split('\n')
+        missing = {'[PAD]', '[UNK]', '[CLS]', '[SEP]'} - set(pieces)
+        if missing:
+            raise ValueError(f'{source} is no WordPiece vocabulary: it lacks {sorted(missing)}')
+        if len(pieces) > self.vocab_size:
+            raise ValueError(
+                f'the vocabulary of {source} has {len(pieces)} pieces but the embedding table '
+                f'only {self.vocab_size} rows: set model.text_encoder.vocab_size'
+            )
         ids = {piece: index for index, piece in enumerate(pieces)}
         self.tokenizer = BertTokenizerFast(vocab=ids, do_lower_case=self.do_lower_case)
-        data = '\n'.join(pieces).encode()
-        self.vocab = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-
-    def _check_vocabulary(self) -> None:
-        if self.tokenizer is not None and len(self.tokenizer) > self.vocab_size:
-            raise ValueError(
-                f'the vocabulary has {len(self.tokenizer)} pieces but the embedding table only '
-                f'{self.vocab_size} rows: set model.text_encoder.vocab_size'
-            )
+        self.vocab = torch.frombuffer(bytearray('\n'.join(pieces), 'utf-8'), dtype=torch.uint8)
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
         stored = state_dict.get(prefix + 'vocab')
         if stored is not None:
             # Its length is the checkpoint's, so the buffer is made to fit before the copy.
-            self._set_vocabulary(bytes(stored.cpu().tolist()).decode().split('\n'))
-            self._check_vocabulary()
+            self._set_vocabulary(bytes(stored.tolist()).decode(), 'the checkpoint')
             self.vocab = self.vocab.to(self.model.embeddings.word_embeddings.weight.device)
         elif self.vocab is not None:
             # Foreign weights carry no vocabulary; the one of vocab_file stays.
             state_dict = {**state_dict, prefix + 'vocab': self.vocab}
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-def _read_vocabulary(path: str) -> list[str]:
-    if not Path(path).is_file():
-        raise FileNotFoundError(
-            f'vocabulary file {path} does not exist: generate the data set that brings it, or '
-            'set model.text_encoder.vocab_file to the vocab.txt of the BERT weights'
-        )
-    pieces = Path(path).read_text(encoding='utf-8').rstrip('\n').split('\n')
-    missing = {'[PAD]', '[UNK]', '[CLS]', '[SEP]'} - set(pieces)
-    if missing:
-        raise ValueError(f'{path} is no WordPiece vocabulary: it lacks {sorted(missing)}')
-    return pieces
