@@ -1,53 +1,63 @@
 """mmground's registries: children of MMEngine's roots, scope ``mmground``.
 
 A type that is not found here is looked up in MMEngine's root registry, and one
-of a sister library by its scope (``mmdet.ResNet``). ``locations`` names the
-modules that register components, so a registry fills itself on first use.
+of a sister library by its scope (``mmdet.ResNet``). A registry's locations are the
+modules that register its components, so it fills itself on first use; those without a
+location are there for components from outside.
 """
 
-from mmengine.registry import DATASETS as MMENGINE_DATASETS
-from mmengine.registry import HOOKS as MMENGINE_HOOKS
-from mmengine.registry import INFERENCERS as MMENGINE_INFERENCERS
-from mmengine.registry import METRICS as MMENGINE_METRICS
-from mmengine.registry import MODELS as MMENGINE_MODELS
-from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
-from mmengine.registry import TASK_UTILS as MMENGINE_TASK_UTILS
-from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
-from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
+from mmengine import registry as roots
 from mmengine.registry import Registry
 
-DATASETS = Registry(
-    'dataset', parent=MMENGINE_DATASETS, scope='mmground', locations=['mmground.datasets']
-)
-TRANSFORMS = Registry(
-    'transform',
-    parent=MMENGINE_TRANSFORMS,
-    scope='mmground',
-    locations=['mmground.datasets.transforms'],
-)
-MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmground', locations=['mmground.models'])
-TASK_UTILS = Registry(
-    'task util',
-    parent=MMENGINE_TASK_UTILS,
-    scope='mmground',
-    locations=['mmground.models.task_modules'],
-)
-METRICS = Registry(
-    'metric', parent=MMENGINE_METRICS, scope='mmground', locations=['mmground.evaluation']
-)
-HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmground', locations=['mmground.engine'])
-OPTIM_WRAPPER_CONSTRUCTORS = Registry(
-    'optimizer wrapper constructor',
-    parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
-    scope='mmground',
-    locations=['mmground.engine'],
-)
-VISUALIZERS = Registry(
-    'visualizer',
-    parent=MMENGINE_VISUALIZERS,
-    scope='mmground',
-    locations=['mmground.visualization'],
-)
-INFERENCERS = Registry(
-    'inferencer', parent=MMENGINE_INFERENCERS, scope='mmground', locations=['mmground.apis']
-)
+__all__ = [
+    'DATASETS',
+    'DATA_SAMPLERS',
+    'EVALUATOR',
+    'HOOKS',
+    'INFERENCERS',
+    'LOG_PROCESSORS',
+    'LOOPS',
+    'METRICS',
+    'MODELS',
+    'MODEL_WRAPPERS',
+    'OPTIMIZERS',
+    'OPTIM_WRAPPERS',
+    'OPTIM_WRAPPER_CONSTRUCTORS',
+    'PARAM_SCHEDULERS',
+    'RUNNERS',
+    'RUNNER_CONSTRUCTORS',
+    'TASK_UTILS',
+    'TRANSFORMS',
+    'VISBACKENDS',
+    'VISUALIZERS',
+    'WEIGHT_INITIALIZERS',
+]
+
+
+def _child(parent: Registry, *locations: str) -> Registry:
+    return Registry(parent.name, parent=parent, scope='mmground', locations=list(locations))
+
+
+DATASETS = _child(roots.DATASETS, 'mmground.datasets')
+TRANSFORMS = _child(roots.TRANSFORMS, 'mmground.datasets.transforms')
+MODELS = _child(roots.MODELS, 'mmground.models')
+TASK_UTILS = _child(roots.TASK_UTILS, 'mmground.models')
+METRICS = _child(roots.METRICS, 'mmground.evaluation')
+HOOKS = _child(roots.HOOKS, 'mmground.engine')
+OPTIM_WRAPPERS = _child(roots.OPTIM_WRAPPERS, 'mmground.engine')
+PARAM_SCHEDULERS = _child(roots.PARAM_SCHEDULERS, 'mmground.engine')
+VISUALIZERS = _child(roots.VISUALIZERS, 'mmground.visualization')
+INFERENCERS = _child(roots.INFERENCERS, 'mmground.apis')
+
+# Without a child of its own, a look-up in the scope warns before it falls back on the root.
+DATA_SAMPLERS = _child(roots.DATA_SAMPLERS)
+EVALUATOR = _child(roots.EVALUATOR)
+LOG_PROCESSORS = _child(roots.LOG_PROCESSORS)
+LOOPS = _child(roots.LOOPS)
+MODEL_WRAPPERS = _child(roots.MODEL_WRAPPERS)
+OPTIMIZERS = _child(roots.OPTIMIZERS)
+OPTIM_WRAPPER_CONSTRUCTORS = _child(roots.OPTIM_WRAPPER_CONSTRUCTORS)
+RUNNERS = _child(roots.RUNNERS)
+RUNNER_CONSTRUCTORS = _child(roots.RUNNER_CONSTRUCTORS)
+VISBACKENDS = _child(roots.VISBACKENDS)
+WEIGHT_INITIALIZERS = _child(roots.WEIGHT_INITIALIZERS)

@@ -5,9 +5,9 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-channels = 96
+channels = 64
 text_channels = 128
-max_iters = 6000
+max_iters = 4000
 
 model = dict(
     backbone=dict(
@@ -18,12 +18,7 @@ model = dict(
         style='pytorch',
     ),
     neck=[
-        dict(
-            type='mmdet.FPN',
-            in_channels=[32, 64, 128, 256],
-            out_channels=channels,
-            num_outs=4,
-        ),
+        dict(type='mmdet.FPN', in_channels=[32, 64, 128, 256], out_channels=channels, num_outs=4),
         # At 128 pixels a stride of 8 would leave 16 x 16 cells.
         dict(type='SemanticFPN', in_channels=channels, channels=channels, out_stride=4),
     ],
@@ -40,9 +35,10 @@ model = dict(
         in_channels=channels,
         text_channels=text_channels,
         channels=channels,
-        refinement=dict(num_points=50, num_heads=4, ffn_channels=2 * channels),
-        # Without the official dilation, which a cell of two pixels makes a large one.
+        refinement=dict(num_points=50, ffn_channels=2 * channels),
+        # Without the official dilation, which is large where a cell is an eighth of a thing.
         target_threshold=0.5,
+        test_cfg=dict(keep_grid_probs=False),
     ),
     # Nothing is pre-trained here, so everything is trained.
     frozen=[],
@@ -50,16 +46,19 @@ model = dict(
 )
 
 optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01),
+    type='CPUAmpOptimWrapper',
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.01, fused=True),
     clip_grad=dict(max_norm=5.0),
 )
 param_scheduler = dict(
-    type='OneCycleLR', eta_max=1e-3, total_steps=max_iters, pct_start=0.1, by_epoch=False
+    type='OneCycleLR', eta_max=2e-3, total_steps=max_iters, pct_start=0.1, by_epoch=False
 )
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=1000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=1000))
+default_hooks = dict(
+    checkpoint=dict(by_epoch=False, interval=1000),
+    visualization=dict(draw=True, interval=10),
+)
 log_processor = dict(by_epoch=False)
 auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -1,3 +1,5 @@
 from .hooks import GroundingVisualizationHook
+from .optim_wrappers import CPUAmpOptimWrapper
+from .param_schedulers import PartMultiStepLR
 
-__all__ = ['GroundingVisualizationHook']
+__all__ = ['CPUAmpOptimWrapper', 'GroundingVisualizationHook', 'PartMultiStepLR']

@@ -83,6 +83,7 @@ class LCPA(BaseModule):
         Returns:
             Row-major positions on the map, in no particular order. Shape (M, S).
         """
+        logits = logits.float()
         if self.smooth:
             logits = smooth_logits(logits)
         logits = logits.flatten(1)

@@ -335,5 +335,6 @@ class PhraseQueries:
 
 
 def upsample_by_two(logits: Tensor) -> Tensor:
-    """Double the resolution of maps (M, h, w), bilinearly."""
-    return F.interpolate(logits[:, None], scale_factor=2, mode='bilinear')[:, 0]
+    """Double the resolution of maps (M, h, w), bilinearly and in float32: what follows,
+    losses and probabilities, needs the precision."""
+    return F.interpolate(logits[:, None].float(), scale_factor=2, mode='bilinear')[:, 0]
