@@ -7,7 +7,7 @@ _base_ = [
 
 channels = 64
 text_channels = 128
-max_iters = 4000
+max_iters = 3000
 
 model = dict(
     backbone=dict(

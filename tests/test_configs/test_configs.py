@@ -1,0 +1,75 @@
+"""Every config of the project is whole: it builds, at full size, without memory."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmground import registry
+
+ROOT = Path(__file__).parents[2] / 'configs'
+CONFIGS = sorted(
+    str(path.relative_to(ROOT)) for path in ROOT.rglob('*.py') if '_base_' not in path.parts
+)
+
+
+def test_there_are_configs():
+    assert 'ppmn/ppmn_r101-fpn_4xb12-14e_png.py' in CONFIGS
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_the_model_builds_on_the_meta_device(name):
+    cfg = Config.fromfile(ROOT / name)
+    with torch.device('meta'):
+        model = registry.MODELS.build(cfg.model)
+    parameters = list(model.parameters())
+    assert parameters
+    assert all(parameter.is_meta for parameter in parameters)
+    assert any(parameter.requires_grad for parameter in parameters)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_the_other_parts_exist_and_are_consistent(name):
+    cfg = Config.fromfile(ROOT / name)
+    assert cfg.default_scope == 'mmground'
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert registry.DATASETS.get(loader.dataset.type) is not None
+        for transform in loader.dataset.pipeline:
+            registry.TRANSFORMS.build(transform)
+    assert cfg.train_dataloader.dataset.ann_file != cfg.test_dataloader.dataset.ann_file
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        metric = registry.METRICS.build(evaluator)
+        key = cfg.default_hooks.checkpoint.save_best
+        assert key.startswith(metric.default_prefix)
+    loop = cfg.train_cfg
+    assert loop.get('max_epochs') or loop.get('max_iters')
+    assert cfg.auto_scale_lr.base_batch_size >= cfg.train_dataloader.batch_size
+
+
+def test_the_full_recipe_is_the_published_one():
+    cfg = Config.fromfile(ROOT / 'ppmn/ppmn_r101-fpn_4xb12-14e_png.py')
+    assert cfg.train_dataloader.batch_size == 12
+    assert cfg.optim_wrapper.optimizer == dict(type='Adam', lr=1e-4)
+    assert (cfg.param_scheduler.milestones, cfg.param_scheduler.gamma) == ([10, 12], 0.5)
+    assert cfg.train_cfg.max_epochs == 14
+    assert cfg.model.head.num_rounds == 3
+    assert cfg.model.head.refinement.num_points == 200
+    assert cfg.test_dataloader.dataset.legacy_alignment
+    with torch.device('meta'):
+        model = registry.MODELS.build(cfg.model)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert trained == 9_398_528
+
+
+def test_variants_differ_where_their_names_say():
+    full = Config.fromfile(ROOT / 'ppmn/ppmn_r101-fpn_4xb12-14e_png.py')
+    small = Config.fromfile(ROOT / 'ppmn/ppmn_r101-fpn_4xb3-14e_png.py')
+    assert 4 * small.train_dataloader.batch_size == small.auto_scale_lr.base_batch_size == 12
+    assert small.model == full.model
+    bert = Config.fromfile(ROOT / 'ppmn/ppmn_r101-fpn-bert_4xb12-14e_png.py')
+    with torch.device('meta'):
+        encoder = registry.MODELS.build(bert.model).text_encoder
+    assert all(parameter.requires_grad for parameter in encoder.parameters())
+    assert bert.param_scheduler.type == 'PartMultiStepLR'
+    assert bert.param_scheduler.milestones == [10, 12]
