@@ -20,7 +20,10 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this tool's command line."""
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint on the test data.')
     add_runner_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument(
+        'checkpoint',
+        help="checkpoint file or URL, or 'none' to evaluate the untrained model, the floor of a score",
+    )
     parser.add_argument(
         '--out',
         metavar='FILE.pkl',
@@ -72,9 +75,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
         parser.error(f'--out must end with .pkl or .pickle: {args.out}')
     cfg = load_config(parser, args)
-    if is_local_path(args.checkpoint):
+    untrained = args.checkpoint == 'none'
+    if not untrained and is_local_path(args.checkpoint):
         check_file(parser, args.checkpoint, 'checkpoint')
-    cfg.load_from = args.checkpoint
+    cfg.load_from = None if untrained else args.checkpoint
     cfg.resume = False
     if args.show or args.show_dir is not None:
         _draw_predictions(parser, cfg, args.show, args.show_dir)

@@ -1,6 +1,6 @@
 from .geometry import Geometry
 from .grounding_data_sample import GroundingDataSample
-from .markup import find_phrases, parse_markup, resolve_phrases
+from .markup import find_phrases, format_markup, parse_markup, resolve_phrases
 from .phrase_links import phrase_flags, phrase_masks
 from .text_features import TextFeatures
 
@@ -9,6 +9,7 @@ __all__ = [
     'GroundingDataSample',
     'TextFeatures',
     'find_phrases',
+    'format_markup',
     'parse_markup',
     'phrase_flags',
     'phrase_masks',

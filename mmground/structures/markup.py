@@ -1,7 +1,7 @@
 """Which phrases of a text are to be grounded: bracket mark-up, a list, or noun chunks."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 _TOKEN = re.compile(r'\\[\[\]\\]|\[|\]')
@@ -60,6 +60,34 @@ def parse_markup(text: str) -> tuple[str, list[dict]]:
         raise _markup_error(text, opened_at, "'[' is never closed")
     plain += text[cursor:]
     return plain, _phrase_records(plain, spans)
+
+
+def format_markup(text: str, spans: Iterable[tuple[int, int]]) -> str | None:
+    r"""Put phrases in square brackets: the inverse of :func:`parse_markup`.
+
+    Args:
+        text: The plain text.
+        spans: Character range of each phrase, in any order; a repeated one counts once.
+
+    Returns:
+        The text with ``[`` and ``]`` around each phrase, and with its own brackets and
+        backslashes escaped by ``\``; None if phrases overlap, which brackets cannot say.
+
+    Example:
+        >>> format_markup('A man on grass', [(9, 14), (2, 5)])
+        'A [man] on [grass]'
+    """
+
+    def escape(part: str) -> str:
+        return re.sub(r'([\[\]\\])', r'\\\1', part)
+
+    marked, cursor = '', 0
+    for start, end in sorted(set(map(tuple, spans))):
+        if start < cursor:
+            return None
+        marked += f'{escape(text[cursor:start])}[{escape(text[start:end])}]'
+        cursor = end
+    return marked + escape(text[cursor:])
 
 
 def find_phrases(text: str, phrases: Sequence[str]) -> list[dict]:

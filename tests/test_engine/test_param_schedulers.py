@@ -12,9 +12,7 @@ def test_a_constant_part_keeps_its_learning_rate():
         dict(
             type='OptimWrapper',
             optimizer=dict(type='Adam', lr=1e-4),
-            paramwise_cfg=dict(
-                custom_keys=dict(text_encoder=dict(lr_mult=0.1, constant_lr=True))
-            ),
+            paramwise_cfg=dict(custom_keys=dict(text_encoder=dict(lr_mult=0.1, constant_lr=True))),
         ),
     )
     scheduler = PartMultiStepLR(wrapper.optimizer, milestones=[10, 12], gamma=0.5)

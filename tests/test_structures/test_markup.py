@@ -3,7 +3,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from mmground.structures import find_phrases, markup, parse_markup, resolve_phrases
+from mmground.structures import (
+    find_phrases,
+    format_markup,
+    markup,
+    parse_markup,
+    resolve_phrases,
+)
 
 
 def spans(phrases):
@@ -141,3 +147,21 @@ def test_unmarked_text_with_spacy(fake_spacy):
     assert [phrase['text'] for phrase in phrases] == ['Dogs', 'Cats']
     with pytest.raises(ValueError, match='no noun phrase'):
         resolve_phrases('nothing here')
+
+
+@pytest.mark.parametrize(
+    ('text', 'ranges', 'expected'),
+    [
+        ('A man on grass', [(9, 14), (2, 5)], 'A [man] on [grass]'),
+        ('A man', [(0, 5), (0, 5)], '[A man]'),
+        ('A man', [], 'A man'),
+        ('red box', [(0, 3), (3, 7)], '[red][ box]'),
+        (r'A [red] \ box', [(2, 7)], r'A [\[red\]] \\ box'),
+        ('A man', [(0, 5), (2, 5)], None),
+    ],
+)
+def test_format_is_the_inverse_of_parse(text, ranges, expected):
+    marked = format_markup(text, ranges)
+    assert marked == expected
+    if marked is not None:
+        assert parse_markup(marked)[0] == text

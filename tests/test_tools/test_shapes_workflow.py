@@ -63,6 +63,13 @@ def test_evaluation_agrees_with_the_validation_of_the_training(trained):
     assert metrics['png/original/AR'] == pytest.approx(logged, abs=1e-3)
 
 
+def test_the_untrained_model_can_be_evaluated(trained):
+    metrics = _run(
+        'tools/test.py', CONFIG, 'none', '--work-dir', 'none', '--cfg-options', *_options()
+    )
+    assert metrics['png/num_phrases'] > 0
+
+
 def test_the_control_reads_other_texts(trained):
     checkpoint = next((trained / 'work').glob('best_*.pth'))
     metrics = _run(

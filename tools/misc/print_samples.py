@@ -7,44 +7,16 @@ One line per picture, "image path <tab> text", with each phrase in square bracke
 """
 
 import argparse
-import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmground.registry import DATASETS
+from mmground.structures import format_markup
 from mmground.utils.cli import check_file
-
-
-def mark_up(text: str, spans: Iterable[tuple[int, int]]) -> str | None:
-    r"""Put phrases in square brackets.
-
-    Args:
-        text: The plain text.
-        spans: Character range of each phrase, in any order; a repeated one counts once.
-
-    Returns:
-        The text with ``[`` and ``]`` around each phrase, and with its own brackets and
-        backslashes escaped by ``\``; None if phrases overlap, which brackets cannot say.
-
-    Example:
-        >>> mark_up('A man on grass', [(9, 14), (2, 5)])
-        'A [man] on [grass]'
-    """
-
-    def escape(part: str) -> str:
-        return re.sub(r'([\[\]\\])', r'\\\1', part)
-
-    marked, cursor = '', 0
-    for start, end in sorted(set(map(tuple, spans))):
-        if start < cursor:
-            return None
-        marked += f'{escape(text[cursor:start])}[{escape(text[start:end])}]'
-        cursor = end
-    return marked + escape(text[cursor:])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -74,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         record = dataset.get_data_info(index)
         if record['img_path'] in shown:
             continue
-        text = mark_up(record['text'], [phrase['span'] for phrase in record['phrases']])
+        text = format_markup(record['text'], [phrase['span'] for phrase in record['phrases']])
         if text is None:
             overlapping += 1
             continue

@@ -17,21 +17,6 @@ def tool():
     return module
 
 
-@pytest.mark.parametrize(
-    ('text', 'spans', 'expected'),
-    [
-        ('A man on grass', [(9, 14), (2, 5)], 'A [man] on [grass]'),
-        ('A man', [(0, 5), (0, 5)], '[A man]'),
-        ('A man', [], 'A man'),
-        ('red box', [(0, 3), (3, 7)], '[red][ box]'),
-        (r'A [red] \ box', [(2, 7)], r'A [\[red\]] \\ box'),
-        ('A man', [(0, 5), (2, 5)], None),
-    ],
-)
-def test_mark_up(tool, text, spans, expected):
-    assert tool.mark_up(text, spans) == expected
-
-
 @pytest.fixture
 def config(tmp_path, monkeypatch):
     module = f'module_{uuid.uuid4().hex}'
