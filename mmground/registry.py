@@ -13,6 +13,7 @@ __all__ = [
     'DATASETS',
     'DATA_SAMPLERS',
     'EVALUATOR',
+    'FUNCTIONS',
     'HOOKS',
     'INFERENCERS',
     'LOG_PROCESSORS',
@@ -52,6 +53,7 @@ INFERENCERS = _child(roots.INFERENCERS, 'mmground.apis')
 # Without a child of its own, a look-up in the scope warns before it falls back on the root.
 DATA_SAMPLERS = _child(roots.DATA_SAMPLERS)
 EVALUATOR = _child(roots.EVALUATOR)
+FUNCTIONS = _child(roots.FUNCTIONS)
 LOG_PROCESSORS = _child(roots.LOG_PROCESSORS)
 LOOPS = _child(roots.LOOPS)
 MODEL_WRAPPERS = _child(roots.MODEL_WRAPPERS)

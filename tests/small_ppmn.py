@@ -48,7 +48,11 @@ def small_ppmn(vocab_file, **changes):
             text_channels=24,
             channels=16,
             num_rounds=2,
-            refinement=dict(type='LCPA', num_points=4, num_heads=2, ffn_channels=16),
+            refinement=dict(
+                type='LCPA',
+                num_points=4,
+                aggregation=dict(type='MCA', num_heads=2, ffn_channels=16),
+            ),
             norm_cfg=norm_cfg,
         ),
     )

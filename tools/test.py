@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_runner_arguments(parser)
     parser.add_argument(
         'checkpoint',
-        help="checkpoint file or URL, or 'none' to evaluate the untrained model, the floor of a score",
+        help="checkpoint file or URL, or 'none' for the untrained model, the floor of a score",
     )
     parser.add_argument(
         '--out',

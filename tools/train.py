@@ -19,9 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this tool's command line."""
     parser = argparse.ArgumentParser(description='Train a model.')
     add_runner_arguments(parser)
-    parser.add_argument(
-        '--amp', action='store_true', help='train with automatic mixed precision (GPU only)'
-    )
+    parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -40,14 +38,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _use_amp(parser: argparse.ArgumentParser, cfg: Config) -> None:
     """Turn the config's optimizer wrapper into the one of mixed precision."""
-    if get_device() in ('cpu', 'mps'):
-        parser.error('--amp needs a GPU, and none is visible: train without it')
     wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if wrapper not in ('OptimWrapper', 'AmpOptimWrapper'):
+    if wrapper not in ('OptimWrapper', 'AmpOptimWrapper', 'CPUAmpOptimWrapper'):
         parser.error(
             f'--amp replaces an OptimWrapper, but optim_wrapper.type is {wrapper}: '
             'set mixed precision in the config'
         )
+    if get_device() == 'cpu':
+        cfg.optim_wrapper.type = 'CPUAmpOptimWrapper'
+        return
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 

@@ -35,7 +35,7 @@ model = dict(
         in_channels=channels,
         text_channels=text_channels,
         channels=channels,
-        refinement=dict(num_points=50, ffn_channels=2 * channels),
+        refinement=dict(num_points=50, aggregation=dict(ffn_channels=2 * channels)),
         # Without the official dilation, which is large where a cell is an eighth of a thing.
         target_threshold=0.5,
         test_cfg=dict(keep_grid_probs=False),
@@ -57,7 +57,7 @@ train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=10
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
-    checkpoint=dict(by_epoch=False, interval=1000),
+    checkpoint=dict(by_epoch=False, interval=1000, save_best='png/original/AR', rule='greater'),
     visualization=dict(draw=True, interval=10),
 )
 log_processor = dict(by_epoch=False)

@@ -138,7 +138,8 @@ class GroundingInferencer(BaseInferencer):
             FileNotFoundError: If an image does not exist.
             ValueError: If an image cannot be read, a folder has none, the numbers of
                 images, texts and phrase lists differ, a text is not marked correctly,
-                or has no phrase. All but unreadable images are noticed before the
+                has no phrase, or has one that the text encoder cannot read. All but
+                unreadable images and phrases are noticed before the
                 model runs.
         """
         if batch_size < 1:
@@ -154,6 +155,7 @@ class GroundingInferencer(BaseInferencer):
             batches = track(batches, description='Grounding', total=count)
         for batch_records, data in batches:
             samples = self.forward(data)
+            _refuse_unread_phrases(samples)
             pictures = self.visualize(
                 batch_records,
                 samples,
@@ -471,6 +473,19 @@ def _check_input(image: str | Path | np.ndarray) -> str | np.ndarray:
     if not osp.isfile(image):
         raise FileNotFoundError(f'image {image} does not exist')
     return str(image)
+
+
+def _refuse_unread_phrases(samples: list[GroundingDataSample]) -> None:
+    """An empty mask would pass for "not in the picture"."""
+    for sample in samples:
+        dropped = sample.pred_phrases.get('dropped')
+        if dropped is not None and dropped.any():
+            phrase = sample.phrases[int(dropped.nonzero()[0])]['text']
+            raise ValueError(
+                f'the text encoder reads no piece of the phrase {phrase!r} in {sample.text!r}: '
+                'shorten the text, raise model.text_encoder.max_length, or leave the phrase out '
+                'if all its characters are invisible'
+            )
 
 
 def _one_for_each(values, count: int, what: str, for_all: bool) -> list:

@@ -29,7 +29,7 @@ def init_model(
         checkpoint: File with the weights. Each must fit. Without one, the model
             keeps its random weights, with a warning.
         device: Where the model goes, for example ``'cuda:0'``.
-        cfg_options: Settings that replace the config's, ``{'model.head.rounds': 1}``.
+        cfg_options: Settings that replace the config's, ``{'model.head.num_rounds': 1}``.
         trust_checkpoint: The checkpoint comes from a source you trust: Python objects
             and the config in it may run code.
 

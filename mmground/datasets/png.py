@@ -38,7 +38,8 @@ class PNGDataset(BaseGroundingDataset):
             phrase, as the preprocessing of the published systems, for numbers that
             compare to theirs. It discards a narrative whose caption and utterances differ
             in their number of word pieces (see :class:`WordPieceAligner`), which the
-            default keeps.
+            default keeps. One difference stays: a phrase that names one segment twice is
+            a plural there and a singular here (``counts['repeated_segments']``).
         vocab_file: The WordPiece vocabulary for ``legacy_alignment``.
         **kwargs: See :class:`BaseGroundingDataset`.
 

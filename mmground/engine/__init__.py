@@ -1,5 +1,11 @@
-from .hooks import GroundingVisualizationHook
+from .hooks import FiniteLossHook, FrozenWeightsHook, GroundingVisualizationHook
 from .optim_wrappers import CPUAmpOptimWrapper
 from .param_schedulers import PartMultiStepLR
 
-__all__ = ['CPUAmpOptimWrapper', 'GroundingVisualizationHook', 'PartMultiStepLR']
+__all__ = [
+    'CPUAmpOptimWrapper',
+    'FiniteLossHook',
+    'FrozenWeightsHook',
+    'GroundingVisualizationHook',
+    'PartMultiStepLR',
+]

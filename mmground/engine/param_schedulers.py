@@ -8,7 +8,7 @@ class PartMultiStepLR(MultiStepLR):
     """Multi-step decay of the learning rate, except for parts that keep theirs.
 
     A parameter group that has ``constant_lr=True`` (set it with the learning rate's
-    multiplier in ``paramwise_cfg.custom_keys``) is left at its initial value, as the
+    multiplier in ``paramwise_cfg.custom_keys``) is left alone by this scheduler, as the
     text encoder's in Sec. 4.2 of `PPMN <https://doi.org/10.1145/3503161.3548086>`_.
 
     Example:

@@ -1,4 +1,5 @@
 from .geometry import Geometry
+from .grid_targets import grid_targets
 from .grounding_data_sample import GroundingDataSample
 from .markup import find_phrases, format_markup, parse_markup, resolve_phrases
 from .phrase_links import phrase_flags, phrase_masks
@@ -10,6 +11,7 @@ __all__ = [
     'TextFeatures',
     'find_phrases',
     'format_markup',
+    'grid_targets',
     'parse_markup',
     'phrase_flags',
     'phrase_masks',

@@ -29,7 +29,9 @@ class GroundingDataSample(BaseDataElement):
           phrase to several regions, and two phrases may share a region.
         - ``pred_phrases`` (InstanceData): Element i is phrase i, in the original image's
           coordinates. ``masks``: bool, (N, ori_h, ori_w). ``bboxes``: (N, 4), xyxy.
-          ``scores``: (N, ) in [0, 1]. A system sets what it predicts.
+          ``scores``: (N, ) in [0, 1]. ``dropped``: bool, (N, ), phrases that the text
+          encoder could not read. ``grid_probs``: (N, h, w), probabilities on the network's
+          grid. A system sets what it predicts.
     """
 
     def _set(self, name: str, value, dtype) -> None:
@@ -37,6 +39,7 @@ class GroundingDataSample(BaseDataElement):
 
     @property
     def gt_regions(self) -> InstanceData:
+        """Regions of the image, see the class."""
         return self._gt_regions
 
     @gt_regions.setter
@@ -49,6 +52,7 @@ class GroundingDataSample(BaseDataElement):
 
     @property
     def links(self) -> Tensor:
+        """Pairs (phrase, region), see the class."""
         return self._links
 
     @links.setter
@@ -63,6 +67,7 @@ class GroundingDataSample(BaseDataElement):
 
     @property
     def pred_phrases(self) -> InstanceData:
+        """What was predicted for each phrase, see the class."""
         return self._pred_phrases
 
     @pred_phrases.setter

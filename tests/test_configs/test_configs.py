@@ -40,8 +40,8 @@ def test_the_other_parts_exist_and_are_consistent(name):
     assert cfg.train_dataloader.dataset.ann_file != cfg.test_dataloader.dataset.ann_file
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         metric = registry.METRICS.build(evaluator)
-        key = cfg.default_hooks.checkpoint.save_best
-        assert key.startswith(metric.default_prefix)
+        best = cfg.default_hooks.checkpoint.save_best
+        assert best in {f'{metric.default_prefix}/{name}/AR' for name in metric.protocols}
     loop = cfg.train_cfg
     assert loop.get('max_epochs') or loop.get('max_iters')
     assert cfg.auto_scale_lr.base_batch_size >= cfg.train_dataloader.batch_size

@@ -5,6 +5,19 @@ from torch import nn
 from mmground.engine import CPUAmpOptimWrapper
 
 
+@pytest.fixture(autouse=True)
+def bfloat16(monkeypatch):
+    monkeypatch.setattr('mmground.engine.optim_wrappers.cpu_has_bfloat16', lambda: True)
+
+
+def test_a_processor_without_bfloat16_stays_in_float32(monkeypatch):
+    monkeypatch.setattr('mmground.engine.optim_wrappers.cpu_has_bfloat16', lambda: False)
+    model = nn.Linear(4, 2)
+    wrapper = CPUAmpOptimWrapper(optimizer=torch.optim.SGD(model.parameters(), lr=0.5))
+    with wrapper.optim_context(model):
+        assert model(torch.rand(3, 4)).dtype == torch.float32
+
+
 def test_forward_is_in_bfloat16_and_the_update_in_float32():
     model = nn.Linear(4, 2)
     before = model.weight.detach().clone()

@@ -7,8 +7,7 @@ from parity_data import ParityData
 
 from mmground.evaluation.functional import average_recall, mask_iou, recall_at
 from mmground.evaluation.metrics import PNGMetric
-from mmground.models.task_modules import grid_targets
-from mmground.structures import Geometry, phrase_flags, phrase_masks
+from mmground.structures import Geometry, grid_targets, phrase_flags, phrase_masks
 
 PPMN = ParityData('ppmn')
 

@@ -81,14 +81,10 @@ def test_auto_scale_lr_needs_a_base_batch_size(toy, train, capsys):
     assert 'no auto_scale_lr.base_batch_size' in capsys.readouterr().err
 
 
-def test_amp_needs_a_gpu(toy, train, capsys, monkeypatch):
-    monkeypatch.setitem(train.__globals__, 'get_device', lambda: 'cpu')
-    with pytest.raises(SystemExit):
-        train([toy.config, '--amp'])
-    assert '--amp needs a GPU' in capsys.readouterr().err
-
-
-def test_amp_replaces_the_optimizer_wrapper(toy, train, monkeypatch):
+@pytest.mark.parametrize(
+    ('device', 'wrapper'), [('cuda', 'AmpOptimWrapper'), ('cpu', 'CPUAmpOptimWrapper')]
+)
+def test_amp_replaces_the_optimizer_wrapper(toy, train, monkeypatch, device, wrapper):
     built = []
 
     class Runner:
@@ -99,11 +95,11 @@ def test_amp_replaces_the_optimizer_wrapper(toy, train, monkeypatch):
         built.append(cfg)
         return Runner()
 
-    monkeypatch.setitem(train.__globals__, 'get_device', lambda: 'cuda')
+    monkeypatch.setitem(train.__globals__, 'get_device', lambda: device)
     monkeypatch.setitem(train.__globals__, 'build_runner', build_runner)
     train([toy.config, '--amp'])
-    assert built[0].optim_wrapper.type == 'AmpOptimWrapper'
-    assert built[0].optim_wrapper.loss_scale == 'dynamic'
+    assert built[0].optim_wrapper.type == wrapper
+    assert built[0].optim_wrapper.get('loss_scale') == ('dynamic' if device == 'cuda' else None)
     assert built[0].optim_wrapper.optimizer.type == 'SGD'
     with pytest.raises(SystemExit):
         train([toy.config, '--amp', '--cfg-options', 'optim_wrapper.type=MyOptimWrapper'])

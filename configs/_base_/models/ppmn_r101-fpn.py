@@ -1,5 +1,5 @@
-# PPMN with the official code's sizes. Weights of the frozen encoders come from a converted
-# checkpoint: load_from, or init_cfg of the parts.
+# PPMN with the official code's sizes. The frozen encoders need weights: load_from a converted
+# checkpoint, or init_cfg of each part.
 model = dict(
     type='Grounder',
     data_preprocessor=dict(
@@ -29,7 +29,11 @@ model = dict(
         text_channels=768,
         channels=256,
         num_rounds=3,
-        refinement=dict(type='LCPA', num_points=200, num_heads=8, ffn_channels=2048),
+        refinement=dict(
+            type='LCPA',
+            num_points=200,
+            aggregation=dict(type='MCA', num_heads=8, ffn_channels=2048),
+        ),
         loss_bce=dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0),
         loss_dice=dict(type='mmdet.DiceLoss', eps=1e-3, loss_weight=1.0),
         test_cfg=dict(threshold=0.5, keep_grid_probs=True),

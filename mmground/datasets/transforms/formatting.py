@@ -42,6 +42,7 @@ class PackGroundingInputs(BaseTransform):
     META_KEYS = ('sample_id', 'img_id', 'img_path', 'text', 'phrases')
 
     def transform(self, results: dict) -> dict:
+        """Pack a record; see the class."""
         img = results['img']
         if img.dtype != np.uint8 or img.ndim != 3 or img.shape[2] != 3:
             raise ValueError(

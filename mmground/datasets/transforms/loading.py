@@ -46,6 +46,7 @@ class LoadGroundingImage(LoadImageFromFile):
         super().__init__(imdecode_backend=imdecode_backend, backend_args=backend_args)
 
     def transform(self, results: dict) -> dict:
+        """Load the image; see the class."""
         path = results['img_path']
         try:
             results = super().transform(results)
@@ -102,6 +103,7 @@ class LoadGroundingMasks(BaseTransform):
         self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
+        """Cut the masks of the record's regions; see the class."""
         path = results['seg_map_path']
         segment_map = self._load_segment_map(path, results)
         if segment_map.shape != tuple(results['ori_shape']):

@@ -1,3 +1,4 @@
+from .training_guards import FiniteLossHook, FrozenWeightsHook
 from .visualization_hook import GroundingVisualizationHook
 
-__all__ = ['GroundingVisualizationHook']
+__all__ = ['FiniteLossHook', 'FrozenWeightsHook', 'GroundingVisualizationHook']

@@ -15,9 +15,8 @@ from mmground.evaluation.functional import (
     recall_curve,
     save_recall_curves,
 )
-from mmground.models.task_modules import grid_targets
 from mmground.registry import METRICS
-from mmground.structures import phrase_flags, phrase_masks
+from mmground.structures import grid_targets, phrase_flags, phrase_masks
 
 
 @METRICS.register_module()
@@ -205,7 +204,7 @@ def _ppmn_ious(sample: dict, targets: Tensor) -> Tensor:
     probs = _prediction(
         sample,
         'grid_probs',
-        "set keep_grid_probs=True in model.test_cfg, or leave out the protocol 'ppmn'",
+        "set keep_grid_probs=True in model.head.test_cfg, or leave out the protocol 'ppmn'",
     )
     targets = grid_targets(targets.to(probs.device), sample['geometry'])
     _check_shape(sample, 'grid_probs', probs, targets, 'a quarter of the canvas')

@@ -1,8 +1,8 @@
 from collections.abc import Sequence
 
 import torch
-from mmengine.model import BaseModel
-from torch import Tensor, nn
+from mmengine.model import BaseModel, ModuleList
+from torch import Tensor
 
 from mmground.registry import MODELS
 from mmground.structures import GroundingDataSample, TextFeatures
@@ -15,9 +15,9 @@ class Grounder(BaseModel):
 
     Everything before the head sees either pixels or words, so an image with many
     texts is encoded once: inputs are the B unique images of a batch, samples are T
-    texts, and each sample's ``image_index`` names its image. A head offers
-    ``loss(feats, text, data_samples)`` and ``predict(feats, text, data_samples)``, where
-    ``feats`` is a tuple of maps and ``text`` a :class:`TextFeatures`.
+    texts, and each sample's ``image_index`` names its image. A head offers ``loss``,
+    ``predict`` and ``tensor``, each of ``(feats, text, data_samples)``, where ``feats`` is a
+    tuple of maps and ``text`` a :class:`TextFeatures`.
 
     Args:
         backbone: Config of the image backbone.
@@ -49,10 +49,15 @@ class Grounder(BaseModel):
         )
         self.backbone = MODELS.build(backbone)
         necks = [neck] if isinstance(neck, dict) else neck
-        self.neck = nn.ModuleList(MODELS.build(cfg) for cfg in necks)
+        self.neck = ModuleList(MODELS.build(cfg) for cfg in necks)
         self.text_encoder = MODELS.build(text_encoder)
         self.head = MODELS.build(head)
         self._freeze(frozen, dropout_in_frozen)
+
+    @property
+    def frozen(self) -> frozenset[str]:
+        """Names of the frozen parts."""
+        return self._frozen
 
     def _freeze(self, frozen: Sequence[str], dropout_in_frozen: Sequence[str]) -> None:
         image_parts = ['backbone', *(f'neck.{i}' for i in range(len(self.neck)))]
@@ -119,7 +124,7 @@ class Grounder(BaseModel):
             inputs: The unique images of the batch. Shape (B, 3, H, W).
             data_samples: T samples with ``image_index``.
             mode: ``'loss'`` for a dict of losses, ``'predict'`` for the samples with
-                ``pred_phrases``, ``'tensor'`` for the encoded image and text.
+                ``pred_phrases``, ``'tensor'`` for the head's raw outputs.
         """
         feats = self.encode_image(inputs)
         text = self.encode_text(data_samples)
@@ -131,5 +136,5 @@ class Grounder(BaseModel):
                 sample.pred_phrases = prediction
             return data_samples
         if mode == 'tensor':
-            return feats, text
+            return self.head.tensor(feats, text, data_samples)
         raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got '{mode}'")

@@ -1,4 +1,4 @@
-from .lcpa import LCPA
+from .lcpa import LCPA, MCA
 from .phrase_pixel_head import PhrasePixelHead
 
-__all__ = ['LCPA', 'PhrasePixelHead']
+__all__ = ['LCPA', 'MCA', 'PhrasePixelHead']

@@ -3,25 +3,24 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import ConvModule
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, ModuleList
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmground.registry import MODELS
-from mmground.structures import GroundingDataSample, TextFeatures
-from mmground.structures.phrase_links import phrase_masks
+from mmground.structures import GroundingDataSample, TextFeatures, grid_targets, phrase_masks
 
+from ..layers.conv_module import PlainConvModule
 from ..layers.matching import match_pixels
-from ..task_modules.grid_targets import grid_targets
 
 
 class MatchingRound(BaseModule):
     """One round: refine the queries by pixels, then match anew.
 
-    Eq. 10 and the last paragraph of Sec. 3.3 of PPMN. Rounds do not share weights;
-    each projects the same F by itself (1x1 convolution, GroupNorm, ReLU) and maps
-    its queries by a perceptron with three hidden layers before the match.
+    Eq. 10 of PPMN and the paragraph before its Eq. 16. Rounds do not share weights: each
+    projects the head's pixels anew (1x1 convolution, GroupNorm, ReLU), never those of the
+    round before, and maps its queries by a perceptron with three hidden layers before the
+    match.
 
     Args:
         channels: Channels C.
@@ -34,7 +33,7 @@ class MatchingRound(BaseModule):
         self, channels: int, refinement: dict, norm_cfg: dict, num_hidden: int = 3
     ) -> None:
         super().__init__()
-        self.pixel_proj = ConvModule(channels, channels, 1, norm_cfg=norm_cfg)
+        self.pixel_proj = PlainConvModule(channels, channels, 1, norm_cfg=norm_cfg)
         self.refinement = MODELS.build(dict(channels=channels, **refinement))
         layers = []
         for _ in range(num_hidden):
@@ -72,6 +71,10 @@ class PhrasePixelHead(BaseModule):
     piece of a phrase, as in the official code: it is supervised with its phrase's mask,
     and at inference the probabilities of a phrase's pieces are averaged (Sec. 4.2). How
     a round refines the queries is the part ``refinement``, which makes the system.
+
+    Two more forms of the official code: the projection of F (paper, Eq. 1: linear) has a
+    GroupNorm and a ReLU, and maps are supervised at twice the resolution of F (paper,
+    Sec. 3.2: at that of F).
 
     Queries of a batch are packed, ``(M, C)`` with the image of each; padded slots do not
     exist. Maps have the stride of F until they are supervised or read: there they are
@@ -114,9 +117,9 @@ class PhrasePixelHead(BaseModule):
         refinement = refinement or dict(type='LCPA')
         loss_bce = loss_bce or dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True)
         loss_dice = loss_dice or dict(type='mmdet.DiceLoss', eps=1e-3)
-        self.pixel_proj = ConvModule(in_channels, channels, 1, norm_cfg=norm_cfg)
+        self.pixel_proj = PlainConvModule(in_channels, channels, 1, norm_cfg=norm_cfg)
         self.query_proj = nn.Linear(text_channels, channels)
-        self.rounds = nn.ModuleList(
+        self.rounds = ModuleList(
             MatchingRound(channels, refinement, norm_cfg) for _ in range(num_rounds)
         )
         self.loss_bce = MODELS.build(loss_bce)
@@ -166,6 +169,34 @@ class PhrasePixelHead(BaseModule):
             features[order], image_index, phrase_index[order], tuple(counts.tolist())
         )
 
+    def match(
+        self,
+        feats: Sequence[Tensor],
+        text: TextFeatures,
+        data_samples: Sequence[GroundingDataSample],
+    ) -> tuple['PhraseQueries', list[Tensor]]:
+        """Pack the queries of a batch and run :meth:`forward` on them.
+
+        Args:
+            feats: F as a tuple of one map (B, in_channels, h, w).
+            text: The encoded texts, one per sample.
+            data_samples: Samples with ``phrases`` and ``image_index``.
+
+        Returns:
+            The queries, and the raw matching maps H^0 .. H^L, each (M, h, w).
+        """
+        queries = self.pack_queries(text, data_samples)
+        return queries, self(feats, queries.features, queries.image_index)
+
+    def tensor(
+        self,
+        feats: Sequence[Tensor],
+        text: TextFeatures,
+        data_samples: Sequence[GroundingDataSample],
+    ) -> list[Tensor]:
+        """Raw outputs: the matching maps of :meth:`match`, without their queries."""
+        return self.match(feats, text, data_samples)[1]
+
     def loss(
         self,
         feats: Sequence[Tensor],
@@ -180,21 +211,19 @@ class PhrasePixelHead(BaseModule):
             data_samples: Samples with ``gt_regions`` and ``links``.
 
         Returns:
-            ``loss_bce_l`` and ``loss_dice_l`` for each map l, and ``dropped_phrases``, the
-            phrases that the text encoder cut off and that take no part.
+            ``loss_bce_l`` and ``loss_dice_l`` for each map l, and ``dropped_phrases``, how
+            many phrases take no part because the text encoder reads no piece of them.
 
         Raises:
             ValueError: If no phrase of the batch is left.
         """
-        queries = self.pack_queries(text, data_samples)
+        queries, maps = self.match(feats, text, data_samples)
         if not len(queries.features):
             ids = ', '.join(str(sample.sample_id) for sample in data_samples)
             raise ValueError(
-                f'no phrase of the batch (samples {ids}) lies within the first '
-                'model.text_encoder.max_length pieces of its text: raise max_length or leave '
-                'the samples out'
+                f'no phrase of the batch (samples {ids}) has a piece that the text encoder reads: '
+                'raise model.text_encoder.max_length or leave the samples out'
             )
-        maps = self(feats, queries.features, queries.image_index)
         targets = self.targets(data_samples, maps[0].shape[-2:])
         losses = self.loss_by_feat(maps, targets[queries.phrase_index])
         losses['dropped_phrases'] = queries.dropped.sum().float()
@@ -220,8 +249,10 @@ class PhrasePixelHead(BaseModule):
         return torch.cat(targets)
 
     def loss_by_feat(self, maps: Sequence[Tensor], targets: Tensor) -> dict[str, Tensor]:
-        """Eq. 9 on every map: the official code supervises all of H^0 .. H^L (paper,
-        Eq. 16: the first L).
+        """Eq. 9 on every map.
+
+        The official code supervises all of H^0 .. H^L. Eq. 16 ends at L - 1: read
+        literally, the map that inference uses would get no gradient, so there is no switch.
 
         Args:
             maps: Logits, each (M, h, w).
@@ -255,16 +286,12 @@ class PhrasePixelHead(BaseModule):
         Returns:
             Per sample, element i for phrase i: ``masks``, bool, (N, ori_h, ori_w), where the
             probability exceeds the threshold; ``scores``, (N, ), the mean probability over
-            the mask; ``dropped``, bool, (N, ), phrases that the text encoder cut off, whose
-            mask is empty. With ``test_cfg.keep_grid_probs`` also ``grid_probs``,
-            (N, 2h, 2w), the probabilities on the network's grid.
-
-        Raises:
-            ValueError: If a phrase was cut off and the sample has no ground truth, so that
-                nobody would count it as a miss.
+            the mask; ``dropped``, bool, (N, ), phrases of which the text encoder reads no
+            piece (cut off, or only characters that it discards) and whose mask is empty.
+            With ``test_cfg.keep_grid_probs`` also ``grid_probs``, (N, 2h, 2w), the
+            probabilities on the network's grid.
         """
-        queries = self.pack_queries(text, data_samples)
-        maps = self(feats, queries.features, queries.image_index)
+        queries, maps = self.match(feats, text, data_samples)
         probs = self.predict_by_feat(maps[-1], queries.phrase_index, sum(queries.counts))
         return [
             self._to_image(own, dropped, sample)
@@ -296,12 +323,6 @@ class PhrasePixelHead(BaseModule):
     def _to_image(
         self, probs: Tensor, dropped: Tensor, sample: GroundingDataSample
     ) -> InstanceData:
-        if dropped.any() and 'gt_regions' not in sample:
-            text = sample.phrases[int(dropped.nonzero()[0])]['text']
-            raise ValueError(
-                f"phrase '{text}' of sample {sample.sample_id} lies beyond the pieces that the "
-                'text encoder reads: shorten the text or raise model.text_encoder.max_length'
-            )
         image_probs = sample.geometry.inverse_masks(probs)
         masks = image_probs > self.test_cfg['threshold']
         areas = masks.flatten(1).sum(1)
@@ -330,7 +351,7 @@ class PhraseQueries:
 
     @property
     def dropped(self) -> Tensor:
-        """Phrases without a query: their text was cut off. Bool, shape (P, )."""
+        """Phrases without a query. Bool, shape (P, )."""
         return torch.bincount(self.phrase_index, minlength=sum(self.counts)) == 0
 
 

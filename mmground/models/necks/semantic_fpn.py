@@ -1,13 +1,13 @@
 import math
 from collections.abc import Sequence
 
-import torch.nn as nn
-from mmcv.cnn import ConvModule
 from mmdet.models.layers import SinePositionalEncoding
-from mmengine.model import BaseModule
-from torch import Tensor
+from mmengine.model import BaseModule, ModuleList
+from torch import Tensor, nn
 
 from mmground.registry import MODELS
+
+from ..layers.conv_module import PlainConvModule
 
 
 @MODELS.register_module()
@@ -29,7 +29,8 @@ class SemanticFPN(BaseModule):
     Args:
         in_channels: Channels of the levels, all equal or one per level.
         channels: Channels of F.
-        strides: Strides of the levels, each twice the one before.
+        strides: Strides of the levels, fine to coarse; each a power of two times ``out_stride``,
+            or half of it.
         out_stride: Stride of F in pixels of the network input.
         positional_encoding: Whether the coarsest level gets the encoding (the paper
             and the official code: yes).
@@ -51,11 +52,11 @@ class SemanticFPN(BaseModule):
         norm_cfg = norm_cfg or dict(type='GN', num_groups=32)
         if isinstance(in_channels, int):
             in_channels = [in_channels] * len(strides)
-        self.branches = nn.ModuleList(
+        self.branches = ModuleList(
             self._branch(width, channels, stride / out_stride, norm_cfg)
             for width, stride in zip(in_channels, strides, strict=True)
         )
-        self.out_conv = ConvModule(channels, channels, 1, norm_cfg=norm_cfg, bias=True)
+        self.out_conv = PlainConvModule(channels, channels, 1, norm_cfg=norm_cfg, bias=True)
         self.positional_encoding = None
         if positional_encoding:
             self.positional_encoding = SinePositionalEncoding(in_channels[-1] // 2, normalize=True)
@@ -92,7 +93,7 @@ class SemanticFPN(BaseModule):
         return (self.out_conv(total),)
 
 
-def _conv(in_channels: int, channels: int, norm_cfg: dict, stride: int = 1) -> ConvModule:
-    return ConvModule(
+def _conv(in_channels: int, channels: int, norm_cfg: dict, stride: int = 1) -> PlainConvModule:
+    return PlainConvModule(
         in_channels, channels, 3, stride=stride, padding=1, norm_cfg=norm_cfg, bias=True
     )

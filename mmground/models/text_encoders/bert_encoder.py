@@ -122,6 +122,8 @@ class BertEncoder(BaseModule):
             max_length=self.max_length,
             padding=True,
             return_offsets_mapping=True,
+            # "[SEP]" in a text is five characters of it, not a separator.
+            split_special_tokens=True,
             return_special_tokens_mask=True,
             return_tensors='pt',
         )

@@ -234,7 +234,7 @@ def test_bad_threshold_step():
 
 
 def test_missing_grid_probs_names_the_remedy():
-    with pytest.raises(KeyError, match=r'sample a .*keep_grid_probs=True in model.test_cfg'):
+    with pytest.raises(KeyError, match=r'sample a .*keep_grid_probs=True in model.head.test_cfg'):
         evaluate(PNGMetric(protocol='ppmn'), make_sample(with_grid=False))
 
 

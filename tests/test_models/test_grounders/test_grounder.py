@@ -2,7 +2,9 @@ import copy
 
 import pytest
 import torch
-from small_ppmn import batch, build, sample, write_vocabulary
+from small_ppmn import batch, build, sample, small_ppmn, write_vocabulary
+
+from mmground.registry import MODELS
 
 
 @pytest.fixture
@@ -108,6 +110,29 @@ def test_checkpoint_round_trip(vocab_file, tmp_path):
     other.load_state_dict(torch.load(tmp_path / 'model.pth', weights_only=True), strict=True)
     for own, result in zip(expected, other.test_step(_batch()), strict=True):
         assert torch.equal(own.pred_phrases.masks, result.pred_phrases.masks)
+
+
+def test_init_cfg_reaches_every_part(vocab_file):
+    cfg = small_ppmn(vocab_file)
+    constant = dict(type='Constant', layer='Conv2d', val=0.25)
+    cfg['neck'][0]['init_cfg'] = cfg['neck'][1]['init_cfg'] = constant
+    cfg['head']['refinement']['init_cfg'] = dict(type='Constant', layer='LayerNorm', val=0.5)
+    model = MODELS.build(cfg)
+    model.init_weights()
+    assert (model.neck[0].fpn_convs[0].conv.weight == 0.25).all()
+    assert (model.neck[1].out_conv.conv.weight == 0.25).all()
+    assert (model.head.rounds[1].refinement.aggregation.ffn_norm.weight == 0.5).all()
+
+
+def test_own_convolutions_keep_the_initialisation_of_torch(vocab_file):
+    """Uniform in 1 / sqrt(fan in), biases too; not the normal one of mmcv."""
+    model = build(vocab_file)
+    model.init_weights()
+    for conv in (model.neck[1].branches[2][0].conv, model.head.rounds[0].pixel_proj.conv):
+        bound = conv.weight[0].numel() ** -0.5
+        assert conv.weight.abs().max() <= bound
+        assert conv.weight.abs().max() > 0.8 * bound
+        assert conv.bias is None or conv.bias.any()
 
 
 def test_unknown_mode(vocab_file):

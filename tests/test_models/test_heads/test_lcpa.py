@@ -7,28 +7,30 @@ IMAGE_INDEX = torch.tensor([0, 0, 1])
 
 
 def test_matches_a_naive_computation():
-    part = LCPA(channels=16, num_points=5, num_heads=4, ffn_channels=8, smooth=False)
+    mca = dict(type='MCA', num_heads=4, ffn_channels=8)
+    part = LCPA(channels=16, num_points=5, aggregation=mca, smooth=False)
+    mca = part.aggregation
     queries, pixels, logits = torch.randn(3, 16), torch.randn(2, 16, 4, 6), torch.randn(3, 4, 6)
     output = part(queries, pixels, logits, IMAGE_INDEX)
     for n, image in enumerate(IMAGE_INDEX):
         best = logits[n].flatten().argsort(descending=True)[:5]
         context = torch.stack([pixels[image, :, i // 6, i % 6] for i in best])
-        attended, _ = part.attention.attn(queries[n : n + 1], context, context)
+        attended, _ = mca.attention.attn(queries[n : n + 1], context, context)
         a = F.layer_norm(
             queries[n] + attended[0],
             (16,),
-            part.attention_norm.weight,
-            part.attention_norm.bias,
+            mca.attention_norm.weight,
+            mca.attention_norm.bias,
         )
-        first, second = part.ffn.layers[0][0], part.ffn.layers[1]
+        first, second = mca.ffn.layers[0][0], mca.ffn.layers[1]
         hidden = torch.relu(a @ first.weight.T + first.bias)
         total = a + hidden @ second.weight.T + second.bias
-        expected = F.layer_norm(total, (16,), part.ffn_norm.weight, part.ffn_norm.bias)
+        expected = F.layer_norm(total, (16,), mca.ffn_norm.weight, mca.ffn_norm.bias)
         torch.testing.assert_close(output[n], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_selection_is_smoothed():
-    part = LCPA(channels=16, num_points=1, num_heads=4)
+    part = LCPA(channels=16, num_points=1)
     logits = torch.zeros(1, 5, 9)
     logits[0, 2, 1] = 1.0  # a lone peak
     logits[0, 1:4, 5:8] = 0.9  # a blob, whose middle keeps its height
@@ -38,13 +40,13 @@ def test_selection_is_smoothed():
 
 
 def test_more_points_than_pixels_take_them_all():
-    part = LCPA(channels=16, num_points=100, num_heads=4)
+    part = LCPA(channels=16, num_points=100)
     index = part.select(torch.randn(2, 3, 4))
     assert torch.equal(index.sort().values, torch.arange(12).expand(2, 12))
 
 
 def test_selection_takes_no_gradient():
-    part = LCPA(channels=16, num_points=3, num_heads=4)
+    part = LCPA(channels=16, num_points=3)
     logits = torch.randn(3, 4, 6, requires_grad=True)
     pixels = torch.randn(2, 16, 4, 6, requires_grad=True)
     part(torch.randn(3, 16), pixels, logits, IMAGE_INDEX).sum().backward()

@@ -11,8 +11,9 @@ def model(tmp_path):
 
 def _encode(model, data):
     data = model.data_preprocessor(data)
+    samples = data['data_samples']
     with torch.no_grad():
-        return *model(**data, mode='tensor'), data['data_samples']
+        return model.encode_image(data['inputs']), model.encode_text(samples), samples
 
 
 def test_queries_are_packed_by_image(model):
@@ -28,6 +29,12 @@ def test_queries_are_packed_by_image(model):
     assert queries.phrase_index.tolist() == [0, 0, 0, 1, 1, 3, 3, 2, 2, 2, 2]
     assert not queries.dropped.any()
     torch.testing.assert_close(queries.features[5:7], text.pieces[2, 1:3])
+
+
+def test_raw_outputs_are_the_maps_of_all_rounds(model):
+    data = model.data_preprocessor(batch(sample('[a red star] on [the grass]')))
+    maps = model(**data, mode='tensor')
+    assert [tuple(logits.shape) for logits in maps] == [(5, 8, 8)] * 3
 
 
 def test_losses_by_hand(model):
@@ -99,9 +106,6 @@ def test_text_beyond_the_encoder(model):
     assert prediction.dropped.tolist() == [False, True]
     assert not prediction.masks[1].any()
 
-    feats, text, data_samples = _encode(model, batch(sample('[a star] ' + long_text, gt=False)))
-    with pytest.raises(ValueError, match='the grass'):
-        model.head.predict(feats, text, data_samples)
     feats, text, data_samples = _encode(model, batch(sample(long_text)))
     with pytest.raises(ValueError, match='max_length'):
         model.head.loss(feats, text, data_samples)

@@ -37,6 +37,12 @@ def test_offsets_point_into_the_original_text(encoder):
         assert (offsets[~valid] == 0).all()
 
 
+def test_special_tokens_in_a_text_are_plain_characters(encoder):
+    ids, _, special, _ = encoder.tokenize(['a [SEP] star'])
+    assert special[0].tolist() == [1, 0, 0, 0, 0, 0, 1]
+    assert ids[0, 2:5].tolist() == [1, 1, 1]  # the small vocabulary has none of "[", "sep", "]"
+
+
 def test_padding_changes_nothing(encoder):
     with torch.no_grad():
         alone = encoder(['a red star'])

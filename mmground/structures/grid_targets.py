@@ -1,7 +1,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmground.structures import Geometry
+from .geometry import Geometry
 
 
 def grid_targets(

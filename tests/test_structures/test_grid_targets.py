@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmground.models.task_modules import grid_targets
-from mmground.structures import Geometry
+from mmground.structures import Geometry, grid_targets
 
 
 def naive_resize(mask, shape):

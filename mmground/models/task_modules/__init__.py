@@ -1,3 +1,0 @@
-from .grid_targets import grid_targets
-
-__all__ = ['grid_targets']

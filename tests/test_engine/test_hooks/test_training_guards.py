@@ -1,0 +1,40 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from small_ppmn import batch, build, sample, write_vocabulary
+
+from mmground.engine import FiniteLossHook, FrozenWeightsHook
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_a_loss_that_is_not_finite_stops_the_training(value):
+    hook, runner = FiniteLossHook(), SimpleNamespace(iter=7)
+    data = batch(sample('[a star]', path='x.jpg'))
+    hook.after_train_iter(runner, 0, data, dict(loss=torch.tensor(1.0)))
+    outputs = dict(loss=torch.tensor(value), loss_bce_0=torch.tensor(value), lr=1.0)
+    with pytest.raises(FloatingPointError, match=r'iteration 7: loss, loss_bce_0 not.*x\.jpg'):
+        hook.after_train_iter(runner, 0, data, outputs)
+
+
+def _runner(model, load_from=None, resume=False):
+    return SimpleNamespace(model=model, _load_from=load_from, _resume=resume)
+
+
+def test_frozen_parts_need_weights_from_somewhere(tmp_path):
+    vocab_file = write_vocabulary(tmp_path / 'vocab.txt')
+    hook = FrozenWeightsHook()
+    hook.before_train(_runner(build(vocab_file)))
+
+    model = build(vocab_file, frozen=['backbone', 'text_encoder'])
+    with pytest.raises(ValueError, match=r"\['backbone', 'text_encoder'\] have random weights"):
+        hook.before_train(_runner(model))
+    hook.before_train(_runner(model, load_from='some.pth'))
+    hook.before_train(_runner(model, resume=True))
+
+    pretrained = dict(type='Pretrained', checkpoint='resnet.pth')
+    model.backbone.init_cfg = pretrained
+    with pytest.raises(ValueError, match=r"\['text_encoder'\]"):
+        hook.before_train(_runner(model))
+    model.text_encoder.init_cfg = [pretrained]
+    hook.before_train(_runner(model))
