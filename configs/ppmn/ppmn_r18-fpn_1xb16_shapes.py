@@ -5,7 +5,8 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-channels = 64
+neck_channels = 64
+channels = 128
 text_channels = 128
 max_iters = 3000
 
@@ -18,21 +19,25 @@ model = dict(
         style='pytorch',
     ),
     neck=[
-        dict(type='mmdet.FPN', in_channels=[32, 64, 128, 256], out_channels=channels, num_outs=4),
+        dict(
+            type='mmdet.FPN', in_channels=[32, 64, 128, 256], out_channels=neck_channels, num_outs=4
+        ),
         # At 128 pixels a stride of 8 would leave 16 x 16 cells.
-        dict(type='SemanticFPN', in_channels=channels, channels=channels, out_stride=4),
+        dict(type='SemanticFPN', in_channels=neck_channels, channels=neck_channels, out_stride=4),
     ],
     text_encoder=dict(
         vocab_file={{_base_.vocab_file}},
         vocab_size=320,
         hidden_size=text_channels,
         num_layers=2,
+        # A few epochs from scratch: the model underfits.
+        dropout=0.0,
         num_heads=4,
         intermediate_size=4 * text_channels,
         max_positions=256,
     ),
     head=dict(
-        in_channels=channels,
+        in_channels=neck_channels,
         text_channels=text_channels,
         channels=channels,
         refinement=dict(num_points=50, aggregation=dict(ffn_channels=2 * channels)),

@@ -34,7 +34,7 @@ model = dict(
             num_points=200,
             aggregation=dict(type='MCA', num_heads=8, ffn_channels=2048),
         ),
-        loss_bce=dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0),
+        loss_bce=dict(type='BCELoss', loss_weight=1.0),
         loss_dice=dict(type='mmdet.DiceLoss', eps=1e-3, loss_weight=1.0),
         test_cfg=dict(threshold=0.5, keep_grid_probs=True),
     ),

@@ -1,0 +1,3 @@
+from .image_group_sampler import ImageGroupSampler
+
+__all__ = ['ImageGroupSampler']

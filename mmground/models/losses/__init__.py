@@ -1,0 +1,3 @@
+from .bce_loss import BCELoss
+
+__all__ = ['BCELoss']
