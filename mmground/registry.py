@@ -40,6 +40,7 @@ def _child(parent: Registry, *locations: str) -> Registry:
 
 
 DATASETS = _child(roots.DATASETS, 'mmground.datasets')
+DATA_SAMPLERS = _child(roots.DATA_SAMPLERS, 'mmground.datasets')
 TRANSFORMS = _child(roots.TRANSFORMS, 'mmground.datasets.transforms')
 MODELS = _child(roots.MODELS, 'mmground.models')
 TASK_UTILS = _child(roots.TASK_UTILS, 'mmground.models')
@@ -51,7 +52,6 @@ VISUALIZERS = _child(roots.VISUALIZERS, 'mmground.visualization')
 INFERENCERS = _child(roots.INFERENCERS, 'mmground.apis')
 
 # Without a child of its own, a look-up in the scope warns before it falls back on the root.
-DATA_SAMPLERS = _child(roots.DATA_SAMPLERS)
 EVALUATOR = _child(roots.EVALUATOR)
 FUNCTIONS = _child(roots.FUNCTIONS)
 LOG_PROCESSORS = _child(roots.LOG_PROCESSORS)

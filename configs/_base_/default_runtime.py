@@ -8,7 +8,12 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='GroundingVisualizationHook'),
 )
-custom_hooks = [dict(type='FiniteLossHook'), dict(type='FrozenWeightsHook')]
+custom_hooks = [
+    dict(type='FiniteLossHook'),
+    dict(type='FrozenWeightsHook'),
+    dict(type='ExactResumeHook'),
+    dict(type='BroadcastBuffersHook'),
+]
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),

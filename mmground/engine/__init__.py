@@ -1,9 +1,19 @@
-from .hooks import FiniteLossHook, FrozenWeightsHook, GroundingVisualizationHook
+from .hooks import (
+    ActivationCheckpointHook,
+    BroadcastBuffersHook,
+    ExactResumeHook,
+    FiniteLossHook,
+    FrozenWeightsHook,
+    GroundingVisualizationHook,
+)
 from .optim_wrappers import CPUAmpOptimWrapper
 from .param_schedulers import PartMultiStepLR
 
 __all__ = [
+    'ActivationCheckpointHook',
+    'BroadcastBuffersHook',
     'CPUAmpOptimWrapper',
+    'ExactResumeHook',
     'FiniteLossHook',
     'FrozenWeightsHook',
     'GroundingVisualizationHook',
