@@ -62,6 +62,7 @@ def assert_same_end(actual, expected):
 def test_iterations(tmp_path):
     cfg = tiny_config(tmp_path)
     cfg.custom_hooks.append(EMA)
+    cfg.optim_wrapper.accumulative_counts = 3
     straight = train(cfg)
     start = read_checkpoint(f'{cfg.work_dir}/iter_3.pth')
     moved = [
@@ -83,6 +84,12 @@ def test_epochs(tmp_path):
     # iteration 3 the first epoch has nothing left to do but to end.
     for name in ('epoch_1', 'iter_2', 'iter_3', 'iter_5'):
         assert_same_end(train(cfg, tmp_path / f'work/{name}.pth'), straight)
+
+
+def test_flexible_runner(tmp_path):
+    cfg = tiny_config(tmp_path, runner_type='FlexibleRunner')
+    straight = train(cfg)
+    assert_same_end(train(cfg, tmp_path / 'work/iter_3.pth'), straight)
 
 
 @pytest.mark.parametrize('part', ['ExactResumeHook', 'SeededInfiniteSampler'])
