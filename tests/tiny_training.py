@@ -60,10 +60,11 @@ def tiny_config(root: Path, by_epoch: bool = False, **changes) -> Config:
             log_processor=dict(by_epoch=by_epoch),
         )
     )
-    every_iteration = dict(type='CheckpointHook', interval=1, by_epoch=False)
+    every_epoch = dict(cfg.default_hooks.checkpoint, max_keep_ckpts=-1)
+    every_iteration = dict(every_epoch, by_epoch=False)
     if by_epoch:
         cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=ITERATIONS // 3)
-        cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1)
+        cfg.default_hooks.checkpoint = every_epoch
         cfg.custom_hooks.append(every_iteration)
     else:
         cfg.default_hooks.checkpoint = every_iteration

@@ -1,3 +1,4 @@
+from .atomic_backend import AtomicLocalBackend
 from .hooks import (
     ActivationCheckpointHook,
     BroadcastBuffersHook,
@@ -11,6 +12,7 @@ from .param_schedulers import PartMultiStepLR
 
 __all__ = [
     'ActivationCheckpointHook',
+    'AtomicLocalBackend',
     'BroadcastBuffersHook',
     'CPUAmpOptimWrapper',
     'ExactResumeHook',
