@@ -108,9 +108,11 @@ def test_loading_a_sample_leaves_the_generators_of_the_process_alone(dataset):
 
 
 def test_wrapped_data_sets_keep_the_seed(dataset):
-    plain = RepeatDataset(dataset, times=1).dataset
-    wrapped = ConcatDataset([dataset, RepeatDataset(dataset, times=3)])
+    repeated, joined = RepeatDataset(dataset, times=3), ConcatDataset([dataset, dataset])
+    plain, size = repeated.dataset, len(repeated.dataset)
     for seed in range(8):
-        expected = plain[SeededIndex(2, (seed,))]['data_samples'].geometry.flip
-        actual = wrapped[SeededIndex(len(plain) * 2 + 2, (seed,))]['data_samples'].geometry.flip
-        assert actual == expected
+        flips = {
+            data[SeededIndex(index, (seed,))]['data_samples'].geometry.flip
+            for data, index in ((plain, 2), (repeated, 2 * size + 2), (joined, size + 2))
+        }
+        assert len(flips) == 1

@@ -7,7 +7,7 @@ from torch import nn
 
 from mmground.engine import ActivationCheckpointHook
 
-PARTS = ['backbone.layer1', 'neck.1.branches', 'text_encoder.model.encoder.layer', 'head.rounds']
+PARTS = ['backbone', 'neck.1.branches', 'text_encoder.model.encoder.layer', 'head.rounds']
 
 
 def _gradients(model) -> dict:
@@ -51,7 +51,7 @@ def test_gradients_are_the_same_and_memory_is_less(vocab_file):
     for name, gradient in expected.items():
         assert gradient is not None, name
         torch.testing.assert_close(actual[name], gradient, atol=0, rtol=0, msg=name)
-    assert _saved_bytes(frugal) < 0.7 * _saved_bytes(plain)
+    assert _saved_bytes(frugal) < 0.5 * _saved_bytes(plain)
 
 
 def test_the_first_part_gets_its_gradients(vocab_file):
