@@ -45,7 +45,15 @@ def _use_amp(parser: argparse.ArgumentParser, cfg: Config) -> None:
             'set mixed precision in the config'
         )
     if get_device() == 'cpu':
+        if cfg.optim_wrapper.get('dtype', 'bfloat16') != 'bfloat16':
+            parser.error(
+                f'optim_wrapper.dtype is {cfg.optim_wrapper.dtype}, but mixed precision on the '
+                'CPU is bfloat16'
+            )
         cfg.optim_wrapper.type = 'CPUAmpOptimWrapper'
+        # bfloat16 has the range of float32.
+        for key in ('dtype', 'loss_scale'):
+            cfg.optim_wrapper.pop(key, None)
         return
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')

@@ -4,11 +4,18 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
+    checkpoint=dict(
+        type='CheckpointHook', interval=1, max_keep_ckpts=2, backend_args=dict(backend='atomic')
+    ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='GroundingVisualizationHook'),
 )
-custom_hooks = [dict(type='FiniteLossHook'), dict(type='FrozenWeightsHook')]
+custom_hooks = [
+    dict(type='FiniteLossHook'),
+    dict(type='FrozenWeightsHook'),
+    dict(type='ExactResumeHook'),
+    dict(type='BroadcastBuffersHook'),
+]
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),

@@ -10,6 +10,10 @@ from mmengine import fileio
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
+from mmground.utils.randomness import seeded_generators
+
+from .samplers import SeededIndex
+
 _FILTERS = ('img_ids', 'sample_ids')
 
 
@@ -68,6 +72,18 @@ class BaseGroundingDataset(BaseDataset):
         self.control = control
         self.backend_args = backend_args
         super().__init__(*args, filter_cfg=filter_cfg, **kwargs)
+
+    def __getitem__(self, idx: int) -> dict:
+        """A sample as the pipeline leaves it.
+
+        Args:
+            idx: Its index. With a :class:`SeededIndex`, what the pipeline draws depends on
+                the index and its seed only.
+        """
+        if not isinstance(idx, SeededIndex):
+            return super().__getitem__(idx)
+        with seeded_generators(*idx.entropy):
+            return super().__getitem__(int(idx))
 
     def load_records(self) -> list[dict]:
         """Read the annotation files. To be implemented by a data set.

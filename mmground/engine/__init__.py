@@ -1,9 +1,21 @@
-from .hooks import FiniteLossHook, FrozenWeightsHook, GroundingVisualizationHook
+from .atomic_backend import AtomicLocalBackend
+from .hooks import (
+    ActivationCheckpointHook,
+    BroadcastBuffersHook,
+    ExactResumeHook,
+    FiniteLossHook,
+    FrozenWeightsHook,
+    GroundingVisualizationHook,
+)
 from .optim_wrappers import CPUAmpOptimWrapper
 from .param_schedulers import PartMultiStepLR
 
 __all__ = [
+    'ActivationCheckpointHook',
+    'AtomicLocalBackend',
+    'BroadcastBuffersHook',
     'CPUAmpOptimWrapper',
+    'ExactResumeHook',
     'FiniteLossHook',
     'FrozenWeightsHook',
     'GroundingVisualizationHook',

@@ -10,6 +10,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from .dist import prepare_distributed_cpu
+
 _LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
@@ -137,6 +139,9 @@ def build_runner(cfg: Config) -> Runner:
 
     Args:
         cfg: The config. ``runner_type`` names the class of the runner in the
-            registry ``RUNNERS``; without it the class is MMEngine's ``Runner``.
+            registry ``RUNNERS``; without it the class is MMEngine's ``Runner``. With a
+            launcher on a machine without GPU it is changed by
+            :func:`prepare_distributed_cpu`.
     """
+    prepare_distributed_cpu(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

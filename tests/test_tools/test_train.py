@@ -103,6 +103,15 @@ def test_amp_replaces_the_optimizer_wrapper(toy, train, monkeypatch, device, wra
     assert built[0].optim_wrapper.optimizer.type == 'SGD'
     with pytest.raises(SystemExit):
         train([toy.config, '--amp', '--cfg-options', 'optim_wrapper.type=MyOptimWrapper'])
+    train([toy.config, '--amp', '--cfg-options', 'optim_wrapper.dtype=bfloat16'])
+    assert built[-1].optim_wrapper.get('dtype') == ('bfloat16' if device == 'cuda' else None)
+
+
+def test_mixed_precision_on_the_cpu_is_bfloat16(toy, train, monkeypatch, capsys):
+    monkeypatch.setitem(train.__globals__, 'get_device', lambda: 'cpu')
+    with pytest.raises(SystemExit):
+        train([toy.config, '--amp', '--cfg-options', 'optim_wrapper.dtype=float16'])
+    assert 'mixed precision on the CPU is bfloat16' in capsys.readouterr().err
 
 
 def test_missing_files_are_one_error(toy, train, capsys):

@@ -213,3 +213,23 @@ def test_data_that_does_not_fit_is_refused(visualizer):
     empty.pred_phrases = InstanceData(scores=torch.ones(1))
     with pytest.raises(ValueError, match='neither masks nor bboxes'):
         visualizer.draw(GREY, empty)
+
+
+def test_tensorboard(tmp_path):
+    pytest.importorskip('tensorboard')
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    visualizer = VISUALIZERS.build(
+        dict(
+            type='GroundingVisualizer',
+            vis_backends=[dict(type='TensorboardVisBackend')],
+            save_dir=str(tmp_path),
+        )
+    )
+    visualizer.add_scalars(dict(loss=1.5), step=3)
+    visualizer.add_datasample('picture', GREY, sample_of('[left]', left_and_right()[:1]), step=3)
+    visualizer.close()
+    (events,) = tmp_path.rglob('events.*')
+    log = EventAccumulator(str(events)).Reload()
+    assert log.Scalars('loss')[0].value == 1.5
+    assert log.Images('picture')[0].step == 3

@@ -25,7 +25,7 @@ train_dataloader = dict(
     batch_size=12,
     num_workers=4,
     persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='SeededDefaultSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

@@ -1,3 +1,4 @@
 from .image_group_sampler import ImageGroupSampler
+from .seeded_samplers import SeededDefaultSampler, SeededIndex, SeededInfiniteSampler
 
-__all__ = ['ImageGroupSampler']
+__all__ = ['ImageGroupSampler', 'SeededDefaultSampler', 'SeededIndex', 'SeededInfiniteSampler']

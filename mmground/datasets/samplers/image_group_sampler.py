@@ -5,6 +5,9 @@ import torch
 from mmengine.dataset import BaseDataset, InfiniteSampler
 
 from mmground.registry import DATA_SAMPLERS
+from mmground.utils.randomness import Stream
+
+from .seeded_samplers import SeededIndex
 
 
 @DATA_SAMPLERS.register_module()
@@ -30,19 +33,25 @@ class ImageGroupSampler(InfiniteSampler):
         self.groups = list(groups.values())
         super().__init__(dataset, shuffle, seed)
 
-    def _endless_groups(self) -> Iterator[list[int]]:
+    def _endless_groups(self) -> Iterator[list[SeededIndex]]:
         generator = torch.Generator()
         generator.manual_seed(self.seed)
-        while True:
-            if not self.shuffle:
-                yield from self.groups
-                continue
-            for place in torch.randperm(len(self.groups), generator=generator).tolist():
-                group = self.groups[place]
-                order = torch.randperm(len(group), generator=generator).tolist()
-                yield [group[i] for i in order]
+        for passed in itertools.count():
+            groups = self.groups
+            if self.shuffle:
+                groups = [_shuffled(groups[i], generator) for i in _order(groups, generator)]
+            for group in groups:
+                yield [SeededIndex(i, (self.seed, Stream.SAMPLE, passed, i)) for i in group]
 
-    def _indices_of_rank(self) -> Iterator[int]:
+    def _indices_of_rank(self) -> Iterator[SeededIndex]:
         """Samples of this process: those of every ``world_size``-th image."""
         groups = itertools.islice(self._endless_groups(), self.rank, None, self.world_size)
         return itertools.chain.from_iterable(groups)
+
+
+def _order(items: list, generator: torch.Generator) -> list[int]:
+    return torch.randperm(len(items), generator=generator).tolist()
+
+
+def _shuffled(items: list, generator: torch.Generator) -> list:
+    return [items[i] for i in _order(items, generator)]

@@ -1,4 +1,14 @@
+from .activation_checkpoint_hook import ActivationCheckpointHook
+from .broadcast_buffers_hook import BroadcastBuffersHook
+from .exact_resume_hook import ExactResumeHook
 from .training_guards import FiniteLossHook, FrozenWeightsHook
 from .visualization_hook import GroundingVisualizationHook
 
-__all__ = ['FiniteLossHook', 'FrozenWeightsHook', 'GroundingVisualizationHook']
+__all__ = [
+    'ActivationCheckpointHook',
+    'BroadcastBuffersHook',
+    'ExactResumeHook',
+    'FiniteLossHook',
+    'FrozenWeightsHook',
+    'GroundingVisualizationHook',
+]

@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 
 import torch
+from mmengine.dist import all_gather_object, all_reduce, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -13,7 +14,9 @@ class FiniteLossHook(Hook):
     """Stops the training at the first loss that is not a finite number.
 
     A model that has met NaN does not recover, and its predictions are empty masks that a
-    metric scores without complaint.
+    metric scores without complaint. Where several processes train, all of them stop at the
+    same iteration with the same message; otherwise those with a finite loss would take
+    over the broken gradients, or wait for the process that has stopped.
     """
 
     def after_train_iter(
@@ -23,7 +26,7 @@ class FiniteLossHook(Hook):
         data_batch: dict | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Check the losses of an iteration.
+        """Check the losses of an iteration, with or without gradient accumulation.
 
         Args:
             runner: The runner.
@@ -32,19 +35,31 @@ class FiniteLossHook(Hook):
             outputs: What the model logged, with ``loss``.
 
         Raises:
-            FloatingPointError: If the loss is infinite or not a number.
+            FloatingPointError: If the loss of any process is infinite or not a number.
         """
-        if torch.isfinite(torch.as_tensor(outputs['loss'])):
+        broken = torch.isfinite(torch.as_tensor(outputs['loss'])).logical_not().int()
+        all_reduce(broken, op='max')
+        if not broken:
             return
-        broken = [
-            name for name, value in outputs.items() if not torch.isfinite(torch.as_tensor(value))
-        ]
-        samples = [str(sample.sample_id) for sample in data_batch['data_samples']]
+        reports = all_gather_object(_report(data_batch, outputs))
+        if get_world_size() > 1:
+            reports = [
+                report and f'process {rank}: {report}' for rank, report in enumerate(reports)
+            ]
         raise FloatingPointError(
-            f'iteration {runner.iter}: {", ".join(broken)} not finite, on the samples '
-            f'{", ".join(samples)}. Training stops here: go on from an earlier checkpoint with '
-            'a lower learning rate, gradient clipping, or without mixed precision'
+            f'iteration {runner.iter}: {"; ".join(filter(None, reports))}. Training stops here: '
+            'go on from an earlier checkpoint with a lower learning rate, gradient clipping, or '
+            'without mixed precision'
         )
+
+
+def _report(data_batch: dict, outputs: dict) -> str:
+    """What is not finite in one process's outputs, empty where everything is."""
+    broken = [name for name, value in outputs.items() if not torch.as_tensor(value).isfinite()]
+    if not broken:
+        return ''
+    samples = [str(sample.sample_id) for sample in data_batch['data_samples']]
+    return f'{", ".join(broken)} not finite, on the samples {", ".join(samples)}'
 
 
 @HOOKS.register_module()

@@ -46,7 +46,10 @@ class SingleQueryAttention(BaseModule):
         to_key = to_key.unflatten(0, (self.num_heads, -1))
         query = torch.einsum('mhd,hdc->mhc', query, to_key)
         query = query / math.sqrt(channels / self.num_heads)
-        weights = (query @ keys.transpose(1, 2)).softmax(-1)
+        scores = query @ keys.transpose(1, 2)
+        # Autocast on the CPU would leave the softmax in bfloat16.
+        precision = torch.promote_types(scores.dtype, torch.float32)
+        weights = scores.softmax(-1, dtype=precision).to(keys.dtype)
         context = weights @ keys
         to_value = to_value.unflatten(0, (self.num_heads, -1))
         context = torch.einsum('mhc,hdc->mhd', context, to_value).flatten(1) + bias_value

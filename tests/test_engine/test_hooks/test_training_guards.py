@@ -2,9 +2,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.optim import OptimWrapper
+from processes import run_processes
 from small_ppmn import batch, build, sample, write_vocabulary
 
-from mmground.engine import FiniteLossHook, FrozenWeightsHook
+from mmground.engine import CPUAmpOptimWrapper, FiniteLossHook, FrozenWeightsHook
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
@@ -15,6 +17,42 @@ def test_a_loss_that_is_not_finite_stops_the_training(value):
     outputs = dict(loss=torch.tensor(value), loss_bce_0=torch.tensor(value), lr=1.0)
     with pytest.raises(FloatingPointError, match=r'iteration 7: loss, loss_bce_0 not.*x\.jpg'):
         hook.after_train_iter(runner, 0, data, outputs)
+
+
+@pytest.mark.parametrize('kind', [OptimWrapper, CPUAmpOptimWrapper])
+def test_with_accumulation_and_mixed_precision(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr('mmground.engine.optim_wrappers.cpu_has_bfloat16', lambda: True)
+    model = build(write_vocabulary(tmp_path / 'vocab.txt'))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    wrapper = kind(optimizer=optimizer, accumulative_counts=3)
+    wrapper.initialize_count_status(model, 0, 6)
+    hook, data = FiniteLossHook(), batch(sample('[a star]', path='x.jpg'))
+    outputs = model.train_step(data, wrapper)
+    hook.after_train_iter(SimpleNamespace(iter=0), 0, data, outputs)
+    # Too large for the matching maps.
+    torch.nn.init.constant_(model.head.query_proj.bias, 1e38)
+    weights = model.head.pixel_proj.conv.weight.detach().clone()
+    outputs = model.train_step(data, wrapper)
+    with pytest.raises(FloatingPointError, match=r'iteration 1: loss.*x\.jpg'):
+        hook.after_train_iter(SimpleNamespace(iter=1), 1, data, outputs)
+    assert torch.equal(model.head.pixel_proj.conv.weight, weights), 'within the accumulation'
+
+
+def _guarded_step(rank, values):
+    data = batch(sample('[a star]', path=f'{rank}.jpg'))
+    outputs = dict(loss=torch.tensor(values[rank]), loss_dice_0=torch.tensor(values[rank]))
+    FiniteLossHook().after_train_iter(SimpleNamespace(iter=7), 0, data, outputs)
+
+
+def test_all_processes_stop_together(tmp_path):
+    nan = float('nan')
+    assert run_processes(_guarded_step, tmp_path, (1.0, 2.0)) == [None, None]
+    (tmp_path / 'second').mkdir()
+    errors = run_processes(_guarded_step, tmp_path / 'second', (1.0, nan))
+    for error in errors:
+        assert isinstance(error, FloatingPointError)
+        assert 'process 1: loss, loss_dice_0 not finite, on the samples 1.jpg' in str(error)
+        assert 'process 0' not in str(error)
 
 
 def _runner(model, load_from=None, resume=False):

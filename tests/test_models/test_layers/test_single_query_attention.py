@@ -23,3 +23,24 @@ def test_equals_torch_multi_head_attention(channels, num_heads, num_keys):
 def test_heads_must_divide_the_channels():
     with pytest.raises(ValueError, match='10 channels'):
         SingleQueryAttention(10, 4)
+
+
+def test_softmax_is_in_float32_under_autocast(monkeypatch):
+    attention = SingleQueryAttention(16, 2)
+    query, keys = 3 * torch.randn(5, 16), 3 * torch.randn(5, 40, 16)
+    exact = attention(query, keys)
+    dtypes = []
+    softmax = torch.Tensor.softmax
+
+    def recorded(*args, **kwargs):
+        weights = softmax(*args, **kwargs)
+        dtypes.append(weights.dtype)
+        return weights
+
+    monkeypatch.setattr(torch.Tensor, 'softmax', recorded)
+    with torch.autocast('cpu', torch.bfloat16):
+        mixed = attention(query, keys)
+    assert dtypes == [torch.float32]
+    assert mixed.dtype == torch.bfloat16
+    error = (mixed.float() - exact).norm() / exact.norm()
+    assert error < 0.03

@@ -1,0 +1,40 @@
+from mmengine.dist import broadcast
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from mmground.registry import HOOKS
+
+
+@HOOKS.register_module()
+class BroadcastBuffersHook(Hook):
+    """Gives all processes the running statistics of the first before they are used.
+
+    Gradients are averaged over the processes, buffers are not: each process has its own
+    running statistics of batch normalisation, but only those of the first are saved. With
+    this hook a validation scores the model that is saved, and all processes end with the
+    same one. Integer buffers (counters, a vocabulary) are equal anyway.
+    """
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Broadcast before a validation.
+
+        Args:
+            runner: The runner.
+        """
+        self._broadcast(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        """Broadcast at the end of the training.
+
+        Args:
+            runner: The runner.
+        """
+        self._broadcast(runner)
+
+    @staticmethod
+    def _broadcast(runner: Runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for buffer in model.buffers():
+            if buffer.is_floating_point():
+                broadcast(buffer)

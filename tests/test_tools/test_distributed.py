@@ -1,0 +1,113 @@
+"""Two processes of the launch scripts on the CPU, as a user starts them."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tiny_training import ROOT, tiny_config
+
+# What each process ends with. A user's module, outside the repository.
+HOOK = """
+import torch
+from mmengine.hooks import Hook
+from mmground.registry import HOOKS
+
+
+@HOOKS.register_module()
+class KeepWeightsHook(Hook):
+    priority = 'LOWEST'
+
+    def after_train(self, runner):
+        path = f'{runner.work_dir}/rank_{runner.rank}.pth'
+        torch.save(dict(world_size=runner.world_size, **runner.model.module.state_dict()), path)
+"""
+
+
+def launch(folder: Path, script: str, *arguments) -> None:
+    """Run a script of tools/ with the torchrun that belongs to this interpreter."""
+    torchrun = folder / 'bin/torchrun'
+    torchrun.parent.mkdir(exist_ok=True)
+    torchrun.write_text(f'#!/bin/sh\nexec {sys.executable} -m torch.distributed.run "$@"\n')
+    torchrun.chmod(0o755)
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    done = subprocess.run(
+        ['bash', ROOT / 'tools' / script, *map(str, arguments)],
+        env={
+            **os.environ,
+            'PATH': f'{torchrun.parent}{os.pathsep}{os.environ["PATH"]}',
+            'PYTHONPATH': os.pathsep.join([str(folder), os.environ.get('PYTHONPATH', '')]),
+            'PORT': port,
+            'CUDA_VISIBLE_DEVICES': '-1',
+            'OMP_NUM_THREADS': '1',
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory) -> SimpleNamespace:
+    """A training of two iterations on two processes, and its validation."""
+    folder = tmp_path_factory.mktemp('distributed')
+    (folder / 'keep_weights.py').write_text(HOOK)
+    cfg = tiny_config(folder, custom_imports=dict(imports=['keep_weights']))
+    cfg.custom_hooks.append(dict(type='KeepWeightsHook'))
+    cfg.train_cfg.update(max_iters=2, val_interval=2)
+    cfg.train_dataloader.batch_size = 1
+    cfg.default_hooks.logger.interval = 1
+    cfg.update(val_dataloader=cfg.test_dataloader, val_evaluator=cfg.test_evaluator)
+    cfg.val_cfg = dict(type='ValLoop')
+    cfg.dump(folder / 'config.py')
+    launch(folder, 'dist_train.sh', folder / 'config.py', 2)
+    return SimpleNamespace(folder=folder, config=folder / 'config.py', work=folder / 'work')
+
+
+def metrics(work_dir: Path) -> dict:
+    """The values of the one evaluation in a folder."""
+    (log,) = work_dir.glob('*/*.json')
+    return json.loads(log.read_text())
+
+
+def test_both_processes_end_with_the_same_weights(trained):
+    first, second = (torch.load(trained.work / f'rank_{rank}.pth') for rank in range(2))
+    assert first.pop('world_size') == second.pop('world_size') == 2
+    assert first.keys() == second.keys()
+    for name, weight in first.items():
+        assert torch.equal(second[name], weight), name
+    saved = torch.load(trained.work / 'iter_1.pth', weights_only=False)['state_dict']
+    name = 'head.query_proj.weight'
+    assert not torch.equal(saved[name], first[name]), 'the second iteration changes them'
+    log = next(trained.work.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    losses = [json.loads(line)['loss'] for line in log if 'loss"' in line]
+    assert len(losses) == 2 and all(0 < loss < 100 for loss in losses)
+
+
+def test_evaluation_does_not_depend_on_the_number_of_processes(trained, test, monkeypatch):
+    checkpoint = trained.work / 'iter_2.pth'
+    out = trained.folder / 'two'
+    # Five narratives: one comes twice.
+    launch(trained.folder, 'dist_test.sh', trained.config, checkpoint, 2, '--work-dir', out)
+    two = metrics(out)
+    monkeypatch.syspath_prepend(trained.folder)
+    monkeypatch.setenv('LOCAL_RANK', '')  # so that it is put back afterwards
+    monkeypatch.delenv('LOCAL_RANK')
+    monkeypatch.setattr('mmengine.runner.runner.get_device', lambda: 'cpu')
+    options = ['--cfg-options', 'experiment_name=one-process']
+    one = test(
+        [str(trained.config), str(checkpoint), '--work-dir', str(trained.folder / 'one'), *options]
+    )
+    names = {name for name in one if name.startswith('png/')}
+    assert len(names) > 10
+    expected = {name: one[name] for name in names}
+    actual = {name: two[name] for name in names}
+    assert actual == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    assert one['png/num_phrases'] > 5
