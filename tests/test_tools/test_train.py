@@ -88,6 +88,9 @@ def test_amp_replaces_the_optimizer_wrapper(toy, train, monkeypatch, device, wra
     built = []
 
     class Runner:
+        def register_hook(self, hook):
+            pass
+
         def train(self):
             pass
 

@@ -7,6 +7,10 @@ from mmengine.runner import Runner
 
 from mmground.registry import HOOKS
 
+_PRETRAINED = ('Pretrained', 'PretrainedInit')
+# In a state dict without being learned: published weights may lack them.
+_NO_WEIGHTS = ('num_batches_tracked', 'vocab')
+
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
@@ -52,9 +56,22 @@ class FrozenWeightsHook(Hook):
     """Refuses to train on top of frozen parts that nobody gave weights.
 
     Parts that are frozen keep their weights for the whole training; random ones make it
-    worthless. They must come from a checkpoint (``load_from`` or a resumed one) or from a
-    ``Pretrained`` in the part's ``init_cfg``.
+    worthless. All of a part's weights must come from a checkpoint (``load_from`` or a
+    resumed one), or the part's ``init_cfg`` must be a ``Pretrained``.
     """
+
+    def __init__(self) -> None:
+        self._loaded: frozenset[str] = frozenset()
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Remember which weights a checkpoint brings.
+
+        Args:
+            runner: The runner that is about to take the weights over.
+            checkpoint: What it read, with the key ``state_dict``, or the weights.
+        """
+        names = checkpoint.get('state_dict', checkpoint)
+        self._loaded = frozenset(name.removeprefix('module.') for name in names)
 
     def before_train(self, runner: Runner) -> None:
         """Check where the frozen parts' weights come from.
@@ -66,22 +83,27 @@ class FrozenWeightsHook(Hook):
             ValueError: If a frozen part has random weights.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        frozen = getattr(model, 'frozen', ())
-        if runner._load_from or runner._resume:
-            return
-        random = sorted(
-            name
-            for name in frozen
-            if not any(
-                cfg.get('type') in ('Pretrained', 'PretrainedInit')
-                for cfg in _init_cfgs(model.get_submodule(name))
-            )
-        )
-        if random:
+        lacking = {}
+        for part in sorted(getattr(model, 'frozen', ())):
+            module = model.get_submodule(part)
+            if any(cfg.get('type') in _PRETRAINED for cfg in _init_cfgs(module)):
+                continue
+            weights = [
+                f'{part}.{name}'
+                for name in module.state_dict()
+                if name.split('.')[-1] not in _NO_WEIGHTS
+            ]
+            missing = [name for name in weights if name not in self._loaded]
+            if missing:
+                lacking[part] = f'{len(missing)} of {len(weights)}, such as {missing[0]}'
+        if lacking:
+            source = runner._load_from
+            where = f'the checkpoint {source} lacks them' if source else 'no checkpoint is given'
             raise ValueError(
-                f'the frozen parts {random} have random weights: set load_from to a checkpoint '
-                "that has them, give each init_cfg=dict(type='Pretrained', checkpoint=...), or "
-                'train them (model.frozen)'
+                f'the frozen parts {list(lacking)} have random weights '
+                f'({"; ".join(lacking.values())}), {where}: set load_from to a checkpoint that has '
+                'them (tools/model_converters/convert.py writes one from published weights), give '
+                "each an init_cfg=dict(type='Pretrained', ...), or train them (model.frozen)"
             )
 
 

@@ -29,9 +29,24 @@ def test_frozen_parts_need_weights_from_somewhere(tmp_path):
     model = build(vocab_file, frozen=['backbone', 'text_encoder'])
     with pytest.raises(ValueError, match=r"\['backbone', 'text_encoder'\] have random weights"):
         hook.before_train(_runner(model))
-    hook.before_train(_runner(model, load_from='some.pth'))
-    hook.before_train(_runner(model, resume=True))
 
+    encoders = {
+        name: value for name, value in model.state_dict().items() if not name.startswith('head.')
+    }
+    runner = _runner(model, load_from='some.pth')
+    hook.after_load_checkpoint(runner, dict(state_dict=encoders))
+    hook.before_train(runner)
+    # The rest of a partly loaded part would stay random.
+    name = 'text_encoder.model.encoder.layer.0.output.dense.weight'
+    hook.after_load_checkpoint(runner, {k: v for k, v in encoders.items() if k != name})
+    message = rf"\['text_encoder'\].*\(1 of \d+, such as {name}\), the checkpoint some\.pth lacks"
+    with pytest.raises(ValueError, match=message):
+        hook.before_train(runner)
+    # A training that finds no checkpoint to resume begins with random weights too.
+    with pytest.raises(ValueError, match=r"\['backbone', 'text_encoder'\]"):
+        FrozenWeightsHook().before_train(_runner(model, resume=True))
+
+    hook = FrozenWeightsHook()
     pretrained = dict(type='Pretrained', checkpoint='resnet.pth')
     model.backbone.init_cfg = pretrained
     with pytest.raises(ValueError, match=r"\['text_encoder'\]"):

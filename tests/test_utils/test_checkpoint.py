@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
-from mmground.apis import load_weights, read_checkpoint
+from mmground.utils.checkpoint import load_weights, read_checkpoint
 
 
 class Payload:
