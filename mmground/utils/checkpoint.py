@@ -57,7 +57,7 @@ def read_pickled(
             f'checkpoint {path} is damaged, or holds objects other than weights and plain data. '
             'If you trust where it comes from, load it with trust_checkpoint=True, '
             '--trust-checkpoint on a command line (it may then run code). Reason: '
-            f'{str(error).strip().splitlines()[0]}'
+            f'{_reason(error)}'
         ) from error
     except Exception as error:
         # Bytes that are no pickle make an unpickler stumble in any way.
@@ -256,6 +256,15 @@ def _getattr_of_state(owner, name: str):
     if isinstance(owner, type) and name in _STATE_FUNCTIONS.get(owner, ()):
         return getattr(owner, name)
     raise UnpicklingError(f'the file asks for the attribute {name!r} of {owner!r}')
+
+
+def _reason(error: UnpicklingError) -> str:
+    """What an unpickler stumbled over, without PyTorch's advice to unpickle in full."""
+    paragraphs = [text.strip() for text in str(error).split('\n\n') if text.strip()]
+    if len(paragraphs) > 1 and paragraphs[-1].startswith('Check the documentation'):
+        paragraphs.pop()
+    reason = paragraphs[-1].split('WeightsUnpickler error: ')[-1].splitlines()[0]
+    return reason.split(' by default')[0]
 
 
 def _is_state_dict(value) -> bool:

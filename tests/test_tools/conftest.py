@@ -1,4 +1,5 @@
 import importlib.util
+import os
 import sys
 import uuid
 from collections.abc import Callable
@@ -6,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 REPO = Path(__file__).parents[2]
 
@@ -34,8 +36,8 @@ class ToyDataset(Dataset):
 
 @MODELS.register_module()
 class ToyModel(BaseModel):
-    def __init__(self, width=1):
-        super().__init__()
+    def __init__(self, width=1, init_cfg=None):
+        super().__init__(init_cfg=init_cfg)
         self.line = torch.nn.Linear(width, 1)
 
     def forward(self, inputs, data_samples, mode):
@@ -99,9 +101,20 @@ randomness = dict(seed=0)
 """
 
 
+class MakeFolder:
+    """Pickles to a call of ``os.mkdir``, as a malicious file would."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
 def load_tool(name: str) -> Callable:
     """The ``main`` of ``tools/<name>.py``."""
-    spec = importlib.util.spec_from_file_location(f'tools_{name}', REPO / 'tools' / f'{name}.py')
+    module_name = f'tools_{name.replace("/", "_")}'
+    spec = importlib.util.spec_from_file_location(module_name, REPO / 'tools' / f'{name}.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.main
@@ -120,6 +133,12 @@ def test() -> Callable:
 
 
 @pytest.fixture(scope='session')
+def convert() -> Callable:
+    """``main`` of tools/model_converters/convert.py."""
+    return load_tool('model_converters/convert')
+
+
+@pytest.fixture(scope='session')
 def toy_module(tmp_path_factory):
     """The module of a toy system, importable by its name; registered once in a session."""
     folder = tmp_path_factory.mktemp('user_code')
@@ -127,6 +146,15 @@ def toy_module(tmp_path_factory):
     sys.path.insert(0, str(folder))
     yield SimpleNamespace(name='toy_grounding_system', folder=folder)
     sys.path.remove(str(folder))
+
+
+@pytest.fixture
+def evil_checkpoint(tmp_path) -> SimpleNamespace:
+    """The toy model's weights in a file that makes ``folder`` when it is unpickled in full."""
+    path, folder = tmp_path / 'evil.pth', tmp_path / 'made'
+    weights = {'line.weight': torch.tensor([[2.0]]), 'line.bias': torch.tensor([1.0])}
+    torch.save(dict(state_dict=weights, meta=dict(code=MakeFolder(folder))), path)
+    return SimpleNamespace(path=str(path), folder=folder)
 
 
 @pytest.fixture
