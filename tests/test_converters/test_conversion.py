@@ -1,6 +1,7 @@
 """Whole files, small ones; those of the published sizes are in tests/test_parity."""
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from small_ppmn import build, small_ppmn
 
 from mmground.apis import init_model
 from mmground.converters import convert_checkpoint, merge_checkpoints, save_converted
+from mmground.engine import FrozenWeightsHook
+from mmground.registry import MODELS
 
 PIECES = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', *(f'word{i}' for i in range(15))]
 
@@ -236,3 +239,23 @@ def test_ppmn_names_the_part_of_a_problem(tmp_path, vocab_file):
     message = r'not an official PPMN.*bert_model_state: 1 param.*: b; model_state: 1 param.*: a'
     with pytest.raises(ValueError, match=message):
         convert_checkpoint('ppmn', str(path), small_ppmn(None), vocab_file)
+
+
+def test_parts_initialise_a_model_by_prefix(model, fpn_file, bert, convert_bert_file, tmp_path):
+    """Without merging: ``init_cfg`` of each part."""
+    fpn, text = str(tmp_path / 'fpn.pth'), str(tmp_path / 'text.pth')
+    save_converted(convert_checkpoint('detectron2-panoptic-fpn', fpn_file, small_ppmn(None)), fpn)
+    save_converted(convert_bert_file(bert), text)
+    cfg = small_ppmn(None, frozen=['backbone', 'neck.0', 'text_encoder'])
+    for part, prefix, path in (
+        (cfg['backbone'], 'backbone', fpn),
+        (cfg['neck'][0], 'neck.0', fpn),
+        (cfg['text_encoder'], 'text_encoder', text),
+    ):
+        part['init_cfg'] = dict(type='Pretrained', checkpoint=path, prefix=prefix)
+    started = MODELS.build(cfg)
+    started.init_weights()
+    for name, value in model.state_dict().items():
+        if name.startswith(('backbone.', 'neck.0.', 'text_encoder.')):
+            assert torch.equal(started.state_dict()[name], value), name
+    FrozenWeightsHook().before_train(SimpleNamespace(model=started, _load_from=None))

@@ -1,15 +1,12 @@
-import importlib.util
 import os
 import sys
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-
-REPO = Path(__file__).parents[2]
+from tool_loader import load_tool
 
 # A user's module, outside the repository: a line is fitted to 8 points, sample by sample.
 TOY_MODULE = """
@@ -111,15 +108,6 @@ class MakeFolder:
         return os.mkdir, (str(self.path),)
 
 
-def load_tool(name: str) -> Callable:
-    """The ``main`` of ``tools/<name>.py``."""
-    module_name = f'tools_{name.replace("/", "_")}'
-    spec = importlib.util.spec_from_file_location(module_name, REPO / 'tools' / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
-
-
 @pytest.fixture(scope='session')
 def train() -> Callable:
     """``main`` of tools/train.py."""
@@ -130,12 +118,6 @@ def train() -> Callable:
 def test() -> Callable:
     """``main`` of tools/test.py."""
     return load_tool('test')
-
-
-@pytest.fixture(scope='session')
-def convert() -> Callable:
-    """``main`` of tools/model_converters/convert.py."""
-    return load_tool('model_converters/convert')
 
 
 @pytest.fixture(scope='session')

@@ -85,7 +85,7 @@ def test_wrong_command_lines_are_one_error(files, convert, capsys):
 
 def test_a_file_that_does_not_fit_is_one_error(files, convert):
     """The default config is the full recipe's."""
-    with pytest.raises(SystemExit, match=r'^error: bert\.bin .*\(20, 24\)|pieces'):
+    with pytest.raises(SystemExit, match=r'^error: .*vocab\.txt has 16 pieces but .* 30522'):
         convert(ARGV[:-2])
     assert not os.path.exists('out')
 
@@ -106,6 +106,6 @@ def test_code_in_a_file_does_not_run(files, convert):
             convert(argv)
         assert not folder.exists()
     assert not os.path.exists('o.pth')
-    with pytest.raises(SystemExit, match='error: .*backbone.*missing|error: .*: a$'):
+    with pytest.raises(SystemExit, match=r'^error: .*: a$'):
         convert(['detectron2-panoptic-fpn', 'evil.pkl', 'o.pth', *more, '--trust-checkpoint'])
     assert folder.exists()
