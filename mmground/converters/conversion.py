@@ -215,7 +215,10 @@ PUBLISHED: dict[str, PublishedWeights] = {
 
 def _expected_model(cfg: Mapping, vocab_file: str | None) -> nn.Module:
     """The model without memory for its weights: names and shapes."""
-    cfg = dict(cfg, text_encoder=dict(cfg['text_encoder'], vocab_file=vocab_file))
+    text_encoder = dict(cfg['text_encoder'])
+    if vocab_file is not None or 'vocab_file' in text_encoder:
+        text_encoder['vocab_file'] = vocab_file
+    cfg = dict(cfg, text_encoder=text_encoder)
     with DefaultScope.overwrite_default_scope('mmground'), torch.device('meta'):
         return MODELS.build(cfg)
 

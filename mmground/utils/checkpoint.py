@@ -139,7 +139,7 @@ def register_checkpoint_loaders(trust_checkpoint: bool = False) -> None:
     to unpickling in full, and so run any code that a file brings along. Files, http(s)
     addresses and the names of OpenMMLab's and torchvision's model zoos are read safely;
     for other kinds of addresses there are only MMEngine's loaders, which are refused
-    unless they are trusted.
+    unless they are trusted. Checkpoint folders that DeepSpeed writes are read by DeepSpeed.
 
     Args:
         trust_checkpoint: Load any Python object.

@@ -139,7 +139,8 @@ class ExactWeightsHook(Hook):
             checkpoint: What it read, with the key ``state_dict``, or the weights.
 
         Raises:
-            ValueError: If a weight is missing, left over or of another shape.
+            ValueError: If a weight is missing, left over or of another shape, or if a
+                training shall resume and the checkpoint has weights only.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         try:
@@ -149,6 +150,11 @@ class ExactWeightsHook(Hook):
                 f'the checkpoint {_checkpoint_of(runner)} does not fit the model of the config: '
                 f'use the config that it was trained with. {error}'
             ) from error
+        if runner._resume and 'iter' not in (checkpoint.get('meta') or {}):
+            raise ValueError(
+                f'the checkpoint {_checkpoint_of(runner)} has weights but no state of a training to '
+                'resume: begin one from the weights with --cfg-options load_from=...'
+            )
 
 
 class SharedWeightsHook(Hook):

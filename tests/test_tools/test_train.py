@@ -162,6 +162,8 @@ def test_weights_of_another_model_are_refused(toy, train, start, tmp_path):
     train([toy.config, '--cfg-options', f'load_from={path}', 'train_cfg.max_iters=1'])
     with pytest.raises(ValueError, match=r'other\.pth does not fit the model(.|\n)*line\.bias'):
         train([toy.config, '--resume', str(path)])
+    with pytest.raises(ValueError, match=r'start\.pth has weights but no state.*load_from'):
+        train([toy.config, '--resume', str(tmp_path / 'start.pth')])
 
 
 @pytest.mark.parametrize('damage', ['empty', 'truncated'])

@@ -1,13 +1,11 @@
-from collections.abc import Iterator
-
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.model import PretrainedInit, is_model_wrapper
+from mmengine.runner import CheckpointLoader, Runner
+from torch import nn
 
 from mmground.registry import HOOKS
 
-_PRETRAINED = ('Pretrained', 'PretrainedInit')
 # In a state dict without being learned: published weights may lack them.
 _NO_WEIGHTS = ('num_batches_tracked', 'vocab')
 
@@ -57,7 +55,7 @@ class FrozenWeightsHook(Hook):
 
     Parts that are frozen keep their weights for the whole training; random ones make it
     worthless. All of a part's weights must come from a checkpoint (``load_from`` or a
-    resumed one), or the part's ``init_cfg`` must be a ``Pretrained``.
+    resumed one) or from a ``Pretrained`` in the part's ``init_cfg``.
     """
 
     def __init__(self) -> None:
@@ -86,16 +84,17 @@ class FrozenWeightsHook(Hook):
         lacking = {}
         for part in sorted(getattr(model, 'frozen', ())):
             module = model.get_submodule(part)
-            if any(cfg.get('type') in _PRETRAINED for cfg in _init_cfgs(module)):
-                continue
+            given = _pretrained_names(module)
             weights = [
-                f'{part}.{name}'
-                for name in module.state_dict()
-                if name.split('.')[-1] not in _NO_WEIGHTS
+                name for name in module.state_dict() if name.split('.')[-1] not in _NO_WEIGHTS
             ]
-            missing = [name for name in weights if name not in self._loaded]
+            missing = [
+                name
+                for name in weights
+                if name not in given and f'{part}.{name}' not in self._loaded
+            ]
             if missing:
-                lacking[part] = f'{len(missing)} of {len(weights)}, such as {missing[0]}'
+                lacking[part] = f'{len(missing)} of {len(weights)}, such as {part}.{missing[0]}'
         if lacking:
             source = runner._load_from
             where = f'the checkpoint {source} lacks them' if source else 'no checkpoint is given'
@@ -103,10 +102,26 @@ class FrozenWeightsHook(Hook):
                 f'the frozen parts {list(lacking)} have random weights '
                 f'({"; ".join(lacking.values())}), {where}: set load_from to a checkpoint that has '
                 'them (tools/model_converters/convert.py writes one from published weights), give '
-                "each an init_cfg=dict(type='Pretrained', ...), or train them (model.frozen)"
+                "each an init_cfg=dict(type='Pretrained', checkpoint=..., prefix=...) where prefix "
+                'is what stands before the names in that checkpoint, or train them (model.frozen)'
             )
 
 
-def _init_cfgs(module) -> Iterator[dict]:
+def _pretrained_names(module: nn.Module) -> set[str]:
+    """Names of the weights that the module's ``init_cfg`` loads, as the module calls them.
+
+    MMEngine only warns if that is not all of them, or none, as with a wrong prefix.
+    """
+    names = set()
     init_cfg = getattr(module, 'init_cfg', None) or []
-    return iter([init_cfg] if isinstance(init_cfg, dict) else init_cfg)
+    for cfg in [init_cfg] if isinstance(init_cfg, dict) else init_cfg:
+        if cfg.get('type') not in ('Pretrained', 'PretrainedInit', PretrainedInit):
+            continue
+        checkpoint = CheckpointLoader.load_checkpoint(cfg['checkpoint'], map_location='cpu')
+        prefix = cfg.get('prefix') or ''
+        prefix += '.' if prefix and not prefix.endswith('.') else ''
+        for name in checkpoint.get('state_dict', checkpoint):
+            name = name if prefix else name.removeprefix('module.')
+            if name.startswith(prefix):
+                names.add(name.removeprefix(prefix))
+    return names

@@ -2,6 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.model import PretrainedInit
 from small_ppmn import batch, build, sample, write_vocabulary
 
 from mmground.engine import FiniteLossHook, FrozenWeightsHook
@@ -47,9 +48,18 @@ def test_frozen_parts_need_weights_from_somewhere(tmp_path):
         FrozenWeightsHook().before_train(_runner(model, resume=True))
 
     hook = FrozenWeightsHook()
-    pretrained = dict(type='Pretrained', checkpoint='resnet.pth')
-    model.backbone.init_cfg = pretrained
+    path = str(tmp_path / 'encoders.pth')
+    torch.save(dict(state_dict=encoders), path)
+    model.backbone.init_cfg = dict(type='Pretrained', checkpoint=path, prefix='backbone')
     with pytest.raises(ValueError, match=r"\['text_encoder'\]"):
         hook.before_train(_runner(model))
-    model.text_encoder.init_cfg = [pretrained]
+    # MMEngine would only warn that no name matches.
+    model.text_encoder.init_cfg = [dict(type='Pretrained', checkpoint=path)]
+    with pytest.raises(ValueError, match=r"\['text_encoder'\].*prefix"):
+        hook.before_train(_runner(model))
+    model.text_encoder.init_cfg[0].update(prefix='text_encoder.')
+    hook.before_train(_runner(model))
+    # A file of the part alone.
+    torch.save({f'module.{k}': v for k, v in model.backbone.state_dict().items()}, path + '1')
+    model.backbone.init_cfg = dict(type=PretrainedInit, checkpoint=path + '1')
     hook.before_train(_runner(model))
