@@ -1,5 +1,6 @@
 """The wheel: what setup.py puts into the package besides its modules."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from setuptools import Distribution
 
 ROOT = Path(__file__).parents[1]
 
@@ -59,6 +61,25 @@ def test_wheel_has_configs_tools_and_demo(wheel):
     assert modes['mmground/.mim/tools/dist_train.sh'] & 0o111
     assert 'mmground/models/heads/phrase_pixel_head.py' in modes
     assert not any(name.startswith(('tests/', 'tools/', 'configs/')) for name in modes)
+
+
+def test_an_editable_installation_gets_links(tmp_path):
+    spec = importlib.util.spec_from_file_location('setup_of_mmground', ROOT / 'setup.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.ROOT = tmp_path
+    for folder in ('mmground', 'configs', 'demo', 'tools'):
+        (tmp_path / folder).mkdir()
+    (tmp_path / 'model-index.yml').write_text('Import: []')
+    command = module.BuildWithMim(Distribution())
+    command.editable_mode = True
+    for _ in range(2):
+        command.run()
+    mim = tmp_path / 'mmground' / '.mim'
+    assert {path.name for path in mim.iterdir()} == set(module.MIM)
+    for name in module.MIM:
+        assert (mim / name).is_symlink()
+        assert (mim / name).samefile(tmp_path / name)
 
 
 def test_an_installed_package_finds_its_configs(wheel, tmp_path):

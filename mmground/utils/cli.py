@@ -152,8 +152,8 @@ class ExactWeightsHook(Hook):
             ) from error
         if runner._resume and 'iter' not in (checkpoint.get('meta') or {}):
             raise ValueError(
-                f'the checkpoint {_checkpoint_of(runner)} has weights but no state of a training to '
-                'resume: begin one from the weights with --cfg-options load_from=...'
+                f'the checkpoint {_checkpoint_of(runner)} has weights but no state of a training '
+                'to resume: begin one from the weights with --cfg-options load_from=...'
             )
 
 
