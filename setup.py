@@ -1,10 +1,15 @@
 """Package metadata; the requirements stand in ``requirements/``, one file per extra."""
 
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+# What OpenMMLab's package manager and ``mmground::...`` config names look for in ``.mim``.
+MIM = ('configs', 'demo', 'model-index.yml', 'tools')
+MIM_SUFFIXES = ('.md', '.py', '.sh', '.yml')
 
 
 def read_requirements(name: str) -> list[str]:
@@ -24,6 +29,51 @@ def read_long_description() -> str:
     """The README."""
     readme = ROOT / 'README.md'
     return readme.read_text(encoding='utf-8') if readme.exists() else ''
+
+
+def mim_files() -> list[str]:
+    """Files of the folders in ``MIM``, relative to the root."""
+    found = []
+    for name in MIM:
+        path = ROOT / name
+        found += path.rglob('*') if path.is_dir() else [path]
+    return sorted(str(p.relative_to(ROOT)) for p in found if p.suffix in MIM_SUFFIXES)
+
+
+class BuildWithMim(build_py):
+    """Puts configs, tools and the index of models into the package, as ``mmground/.mim``.
+
+    An editable installation gets links in their place, so that edits show.
+    """
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            self._link()
+            return
+        for name in mim_files():
+            target = self._mim / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # With its mode: the shell scripts are executable.
+            shutil.copy2(ROOT / name, target)
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        outputs = super().get_outputs(include_bytecode)
+        if self.editable_mode:
+            return outputs
+        return outputs + [str(self._mim / name) for name in mim_files()]
+
+    @property
+    def _mim(self) -> Path:
+        return Path(self.build_lib) / 'mmground' / '.mim'
+
+    def _link(self) -> None:
+        folder = ROOT / 'mmground' / '.mim'
+        folder.mkdir(exist_ok=True)
+        for name in MIM:
+            link = folder / name
+            link.unlink(missing_ok=True)
+            link.symlink_to(Path('..', '..', name))
 
 
 if __name__ == '__main__':
@@ -46,6 +96,7 @@ if __name__ == '__main__':
             'Topic :: Scientific/Engineering :: Artificial Intelligence',
         ],
         packages=find_packages(include=['mmground', 'mmground.*']),
+        cmdclass=dict(build_py=BuildWithMim),
         # From Python 3.14 on, the dependencies of onedl-mmdetection contradict each other: imaug
         # wants numpy >= 2.3 there, and an opencv-python that needs numpy < 2.3.
         python_requires='>=3.11,<3.14',

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import cv2
 import pytest
 import torch
+from tool_loader import load_tool
 from toy_grounder import ToyGrounder, toy_config, toy_image
 
 from mmground.utils import register_all_modules
@@ -22,6 +23,12 @@ def _registered():
 def config_dir():
     """The folder of the project's configs."""
     return ROOT / 'configs'
+
+
+@pytest.fixture(scope='session')
+def convert():
+    """``main`` of tools/model_converters/convert.py."""
+    return load_tool('model_converters/convert')
 
 
 @pytest.fixture

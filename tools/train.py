@@ -7,6 +7,8 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from mmground.utils.cli import (
+    ExactWeightsHook,
+    SharedWeightsHook,
     add_runner_arguments,
     build_runner,
     check_file,
@@ -69,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: If the command line is wrong or a file that it names does not
             exist; status 2.
+        ValueError: If a checkpoint cannot be read safely or is not the model's.
     """
     parser = build_parser()
     args = parser.parse_args(argv)
@@ -89,7 +92,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             if is_local_path(args.resume):
                 check_file(parser, args.resume, 'checkpoint')
             cfg.load_from = args.resume
-    build_runner(cfg).train()
+    runner = build_runner(cfg)
+    runner.register_hook(ExactWeightsHook() if cfg.get('resume') else SharedWeightsHook())
+    runner.train()
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
-from .checkpoint import load_weights, read_checkpoint
+from mmground.utils.checkpoint import load_weights, read_checkpoint
+
 from .grounding_inferencer import GroundingInferencer, prediction_to_dict
 from .inference import init_model
 

@@ -9,8 +9,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from mmground.registry import MODELS
-
-from .checkpoint import load_weights, read_checkpoint
+from mmground.utils.checkpoint import load_weights, read_checkpoint
 
 
 def init_model(

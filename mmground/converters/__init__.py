@@ -1,7 +1,24 @@
 """From published checkpoints' parameter names to mmground's."""
 
 from .bert import convert_bert
+from .conversion import (
+    PUBLISHED,
+    PublishedWeights,
+    convert_checkpoint,
+    merge_checkpoints,
+    save_converted,
+)
 from .detectron2_fpn import convert_detectron2_fpn
 from .ppmn import convert_ppmn, convert_ppmn_head
 
-__all__ = ['convert_bert', 'convert_detectron2_fpn', 'convert_ppmn', 'convert_ppmn_head']
+__all__ = [
+    'PUBLISHED',
+    'PublishedWeights',
+    'convert_bert',
+    'convert_checkpoint',
+    'convert_detectron2_fpn',
+    'convert_ppmn',
+    'convert_ppmn_head',
+    'merge_checkpoints',
+    'save_converted',
+]

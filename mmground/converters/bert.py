@@ -36,7 +36,7 @@ def convert_bert(state_dict: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], l
         Parameters under this project's names, and the names of those without use.
 
     Raises:
-        KeyError: If the layout is not BERT's.
+        ValueError: If the layout is not BERT's.
     """
     for prefix in ('module.', 'model.', 'bert.', 'bert.'):
         state_dict = strip_prefix(state_dict, prefix)

@@ -62,7 +62,7 @@ def convert_detectron2_fpn(
         Parameters under ``backbone.`` and ``neck.0.``, and the names of those without use.
 
     Raises:
-        KeyError: If the layout is another.
+        ValueError: If the layout is another.
     """
     renamed, dropped = rename_keys(state_dict, _RULES, _DEAD)
     # Frozen normalisation has no counter of batches; mmdet's has, without effect here.

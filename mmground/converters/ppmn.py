@@ -53,7 +53,7 @@ def convert_ppmn_head(state_dict: Mapping[str, Tensor]) -> tuple[dict[str, Tenso
         Parameters under ``neck.1.`` and ``head.``, and the names of those without use.
 
     Raises:
-        KeyError: If the layout is another.
+        ValueError: If the layout is another.
     """
     return rename_keys(strip_prefix(state_dict, 'module.'), _RULES, _DEAD)
 
@@ -66,18 +66,28 @@ def convert_ppmn(checkpoint: Mapping[str, Mapping]) -> tuple[dict[str, Tensor], 
             ``bert_model_state``.
 
     Returns:
-        All parameters under this project's names, and the names of those without use.
+        All parameters under this project's names, and the names of those without use,
+        behind the name of the part that they stand in.
 
     Raises:
-        KeyError: If a part is missing or of another layout.
+        ValueError: If a part is missing or of another layout.
     """
     missing = {'model_state', 'fpn_model_state', 'bert_model_state'} - set(checkpoint)
     if missing:
-        raise KeyError(f'this is no official PPMN checkpoint: it lacks {sorted(missing)}')
-    head, dropped_head = convert_ppmn_head(checkpoint['model_state'])
-    fpn, dropped_fpn = convert_detectron2_fpn(
-        strip_prefix(checkpoint['fpn_model_state'], 'module.')
-    )
-    bert, dropped_bert = convert_bert(checkpoint['bert_model_state'])
-    bert = {f'text_encoder.{name}': value for name, value in bert.items()}
-    return {**fpn, **bert, **head}, dropped_head + dropped_fpn + dropped_bert
+        raise ValueError(f'it lacks {sorted(missing)}')
+    weights, dropped, problems = {}, [], []
+    for part, convert, prefix in (
+        ('fpn_model_state', convert_detectron2_fpn, ''),
+        ('bert_model_state', convert_bert, 'text_encoder.'),
+        ('model_state', convert_ppmn_head, ''),
+    ):
+        try:
+            converted, unused = convert(strip_prefix(checkpoint[part], 'module.'))
+        except ValueError as error:
+            problems.append(f'{part}: {error}')
+            continue
+        weights |= {f'{prefix}{name}': value for name, value in converted.items()}
+        dropped += [f'{part}.{name}' for name in unused]
+    if problems:
+        raise ValueError('; '.join(problems))
+    return weights, dropped

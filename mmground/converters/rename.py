@@ -20,23 +20,29 @@ def rename_keys(
         The renamed parameters, and the dead names that were left out.
 
     Raises:
-        KeyError: If names match neither a rule nor a dead pattern; all are listed.
+        ValueError: If names match neither a rule nor a dead pattern, or two become one; all
+            are listed.
     """
-    renamed, dropped, unknown = {}, [], []
+    renamed, dropped, unknown, twice = {}, [], [], []
     for name, value in state_dict.items():
         for pattern, template in rules:
             match = re.fullmatch(pattern, name)
             if match:
-                renamed[match.expand(template)] = value
+                target = match.expand(template)
+                if target in renamed:
+                    twice.append(name)
+                renamed[target] = value
                 break
         else:
             is_dead = any(re.fullmatch(pattern, name) for pattern in dead)
             (dropped if is_dead else unknown).append(name)
     if unknown:
-        raise KeyError(
+        raise ValueError(
             f'{len(unknown)} parameters are of another layout than the published one: '
             + ', '.join(unknown)
         )
+    if twice:
+        raise ValueError('parameters stand there twice, under two names: ' + ', '.join(twice))
     return renamed, dropped
 
 

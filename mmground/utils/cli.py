@@ -8,8 +8,9 @@ from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
+from .checkpoint import register_checkpoint_loaders
 from .dist import prepare_distributed_cpu
 
 _LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -19,7 +20,7 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of every tool that builds a runner from a config.
 
     These are ``config``, ``--work-dir``, ``--cfg-options``, ``--launcher`` and
-    ``--local_rank``, with OpenMMLab's names and meanings.
+    ``--local_rank``, with OpenMMLab's names and meanings, and ``--trust-checkpoint``.
 
     Args:
         parser: The tool's parser, changed in place. ``config`` becomes its next
@@ -42,8 +43,23 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--launcher', choices=_LAUNCHERS, default='none', help='what started the processes'
     )
+    add_trust_argument(parser)
     # Both spellings are passed by launchers: the first by old ones, the second by torch >= 2.0.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_trust_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust-checkpoint``, the same in every tool that reads checkpoints.
+
+    Args:
+        parser: The tool's parser, changed in place.
+    """
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load any Python object from the checkpoint, which can run any code; without it only '
+        'weights and plain data are accepted',
+    )
 
 
 def is_local_path(path: str) -> bool:
@@ -85,7 +101,7 @@ def load_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Co
         args: The parsed arguments of :func:`add_runner_arguments`.
 
     Returns:
-        The config, with ``work_dir`` and ``launcher`` set.
+        The config, with ``work_dir``, ``launcher`` and ``trust_checkpoint`` set.
 
     Raises:
         SystemExit: If the config file does not exist; status 2.
@@ -97,6 +113,8 @@ def load_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Co
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
+    # Last, so that only the command line can say it.
+    cfg.trust_checkpoint = args.trust_checkpoint
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -122,26 +140,71 @@ class ExactWeightsHook(Hook):
             checkpoint: What it read, with the key ``state_dict``, or the weights.
 
         Raises:
-            ValueError: If a weight is missing, left over or of another shape.
+            ValueError: If a weight is missing, left over or of another shape, or if a
+                training shall resume and the checkpoint has weights only.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         try:
             model.load_state_dict(checkpoint.get('state_dict', checkpoint), strict=True)
         except RuntimeError as error:
             raise ValueError(
-                f'the checkpoint {runner._load_from} does not fit the model of the config: use the '
-                f'config that it was trained with. {error}'
+                f'the checkpoint {_checkpoint_of(runner)} does not fit the model of the config: '
+                f'use the config that it was trained with. {error}'
             ) from error
+        if runner._resume and 'iter' not in (checkpoint.get('meta') or {}):
+            raise ValueError(
+                f'the checkpoint {_checkpoint_of(runner)} has weights but no state of a training '
+                'to resume: begin one from the weights with --cfg-options load_from=...'
+            )
+
+
+class SharedWeightsHook(Hook):
+    """Refuses a checkpoint that has no weight of the model to start a training from.
+
+    A training may start from a part of the weights, such as the encoders'. But where nothing
+    fits, the file is another system's, and a runner would only warn of it.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare the checkpoint with the model.
+
+        Args:
+            runner: The runner that is about to take the weights over.
+            checkpoint: What it read, with the key ``state_dict``, or the weights.
+
+        Raises:
+            ValueError: If no weight has the name and shape of one of the model's.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        own = {name: weight.shape for name, weight in model.state_dict().items()}
+        loaded = checkpoint.get('state_dict', checkpoint)
+        if not any(name in own and weight.shape == own[name] for name, weight in loaded.items()):
+            theirs, ours = (', '.join(list(names)[:3]) for names in (loaded, own))
+            raise ValueError(
+                f'the checkpoint {_checkpoint_of(runner)} has no weight of the model. It has '
+                f'{theirs}, ...; the model has {ours}, ... '
+                'Published weights are converted first (tools/model_converters/convert.py)'
+            )
+
+
+def _checkpoint_of(runner: Runner) -> str:
+    """What the runner loads: the file that was named, or the latest in its folder."""
+    return runner._load_from or find_latest_checkpoint(runner.work_dir)
 
 
 def build_runner(cfg: Config) -> Runner:
     """Build the runner that a config describes.
 
+    From then on MMEngine loads checkpoints safely in this process, see
+    :func:`~mmground.utils.checkpoint.register_checkpoint_loaders`.
+
     Args:
         cfg: The config. ``runner_type`` names the class of the runner in the
             registry ``RUNNERS``; without it the class is MMEngine's ``Runner``. With a
             launcher on a machine without GPU it is changed by
-            :func:`prepare_distributed_cpu`.
+            :func:`prepare_distributed_cpu`. ``trust_checkpoint`` allows any Python object
+            in checkpoints.
     """
+    register_checkpoint_loaders(cfg.get('trust_checkpoint', False))
     prepare_distributed_cpu(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

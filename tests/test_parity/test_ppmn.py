@@ -1,33 +1,55 @@
 """PPMN against numbers of the official implementation.
 
-The weights are generated in the published layout and come through the same key mapping
-as a published checkpoint. Every size is read from the arrays.
+The weights are generated in the published files' layout and come through the conversion
+command, as published ones do. Every size is read from the arrays.
 """
+
+import pickle
+import shutil
 
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from parity_data import ParityData
 
-from mmground.converters import (
-    convert_bert,
-    convert_detectron2_fpn,
-    convert_ppmn,
-    convert_ppmn_head,
-)
+from mmground.apis import init_model, read_checkpoint
 from mmground.models.heads.phrase_pixel_head import upsample_by_two
-from mmground.registry import MODELS
 
 CASES = ('forward_a', 'forward_b')
 
+# Names that published files have besides, of which the values are never read. In the files
+# they are large (154 MB for the first), here single numbers.
+DEAD_OF_BERT = (
+    'model.bert.encoder.visn_fc.visn_fc.weight',
+    'model.bert.encoder.single_layers.2.attention.self.query.weight',
+    'model.bert.encoder.cross_layers.4.visual_attention.att.value.bias',
+)
+DEAD_OF_FPN = (
+    'pixel_mean',
+    'pixel_std',
+    'proposal_generator.rpn_head.conv.weight',
+    'roi_heads.box_head.fc1.weight',
+    'sem_seg_head.predictor.bias',
+    'fpn_wrapper.conv.weight',
+)
+
 
 @pytest.fixture(scope='module')
-def model(config_dir, parity):
-    """The full recipe's model, with the rounds of the data."""
-    cfg = Config.fromfile(config_dir / 'ppmn' / 'ppmn_r101-fpn_4xb12-14e_png.py').model
-    cfg.head.num_rounds = int(parity.arrays(CASES[0])['num_stages'])
-    return MODELS.build(cfg).eval()
+def folder(tmp_path_factory):
+    """A folder for files of several hundred MB, emptied afterwards."""
+    path = tmp_path_factory.mktemp('published')
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope='module')
+def vocab_file(folder):
+    """A vocabulary of the published size."""
+    pieces = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'a', 'star']
+    pieces += [f'piece{index}' for index in range(30522 - len(pieces))]
+    path = folder / 'vocab.txt'
+    path.write_text('\n'.join(pieces))
+    return path
 
 
 @pytest.fixture(scope='module')
@@ -36,25 +58,54 @@ def parity():
 
 
 @pytest.fixture(scope='module')
-def official(parity):
-    """A whole checkpoint of the published layout, with the prefix of its distributed wrapper."""
-
-    def wrapped(name):
-        return {f'module.{key}': value for key, value in parity.state_dict(name).items()}
-
-    return dict(
-        model_state=wrapped('shapes'),
-        fpn_model_state=wrapped('shapes_fpn'),
-        bert_model_state=wrapped('shapes_bert'),
-    )
+def config(folder, config_dir, parity):
+    """The full recipe, with the rounds of the data."""
+    base = config_dir.resolve() / 'ppmn' / 'ppmn_r101-fpn_4xb12-14e_png.py'
+    path = folder / 'config.py'
+    rounds = int(parity.arrays(CASES[0])['num_stages'])
+    path.write_text(f'_base_ = {str(base)!r}\nmodel = dict(head=dict(num_rounds={rounds}))\n')
+    return path
 
 
 @pytest.fixture(scope='module')
-def loaded(model, official):
+def official(parity, folder):
+    """A whole checkpoint of the published layout, with the prefix of its distributed wrapper."""
+
+    def wrapped(name, dead=()):
+        weights = parity.state_dict(name) | dict.fromkeys(dead, torch.ones(1))
+        return {f'module.{key}': value for key, value in weights.items()}
+
+    head = wrapped('shapes')
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))], lr=1e-4)
+    path = folder / 'official_ppmn.pth'
+    torch.save(
+        dict(
+            epoch=13,
+            model_state=head,
+            fpn_model_state=wrapped('shapes_fpn', DEAD_OF_FPN),
+            bert_model_state=wrapped('shapes_bert', DEAD_OF_BERT),
+            optimizer_state=optimizer.state_dict(),
+            scheduler_state=dict(last_epoch=14, _last_lr=[1e-4]),
+            best_val_score=np.float64(0.594),
+        ),
+        path,
+    )
+    return path
+
+
+@pytest.fixture(scope='module')
+def converted(convert, official, vocab_file, config, folder):
+    """The whole checkpoint, through the command."""
+    path = folder / 'ppmn_mmground.pth'
+    convert(['ppmn', str(official), str(path), '--vocab', str(vocab_file), '--config', str(config)])
+    official.unlink()
+    return path
+
+
+@pytest.fixture(scope='module')
+def loaded(converted, config):
     """The model with the converted checkpoint, loaded strictly."""
-    weights, _ = convert_ppmn(official)
-    model.load_state_dict(weights, strict=True)
-    return model
+    return init_model(config, converted)
 
 
 def _forward(model, arrays):
@@ -146,42 +197,76 @@ def test_phrase_pooling(loaded, parity, monkeypatch):
     np.testing.assert_array_equal((probs > 0.5).numpy(), arrays['phrase_masks'] > 0)
 
 
-def test_dead_parameters_are_the_known_half(official):
-    weights, dead = convert_ppmn_head(official['model_state'])
-    assert len(weights) == 115
-    assert sum(value.numel() for value in weights.values()) == 9_398_528
-    assert len(weights) + len(dead) == len(official['model_state'])
+def test_dead_parameters_are_the_known_half(converted, parity):
+    checkpoint = read_checkpoint(str(converted))
+    live = {
+        name: value
+        for name, value in checkpoint['state_dict'].items()
+        if name.startswith(('neck.1.', 'head.'))
+    }
+    assert len(live) == 115
+    assert sum(value.numel() for value in live.values()) == 9_398_528
+    meta = checkpoint['meta']
+    assert (meta['system'], meta['source']) == ('ppmn', 'official_ppmn.pth')
+    dropped = dict.fromkeys(('model_state', 'fpn_model_state', 'bert_model_state'), 0)
+    for group, count in meta['dropped'].items():
+        dropped[group.split('.')[0]] += count
+    pooler = sum('pooler' in name for name in parity.shapes('shapes_bert'))
+    assert pooler == 2
+    assert dropped == dict(
+        model_state=len(parity.shapes()) - len(live),
+        fpn_model_state=len(DEAD_OF_FPN),
+        bert_model_state=len(DEAD_OF_BERT) + pooler,
+    )
+    assert meta['num_dropped'] == sum(dropped.values())
+    assert 'model_state.roi_head.mask_head.*.kernel_update_conv' in meta['dropped']
 
 
-def test_image_encoder(model):
+def test_a_converted_checkpoint_carries_its_vocabulary(loaded, vocab_file):
+    pieces = vocab_file.read_text().split('\n')
+    ids, *_ = loaded.text_encoder.tokenize(['A star piece9'])
+    assert [pieces[index] for index in ids[0]] == ['[CLS]', 'a', 'star', 'piece9', '[SEP]']
+
+
+def test_image_encoder(loaded, convert, folder):
     parity = ParityData('drmn')
     arrays = parity.arrays('image_encoder')
-    weights, dead = convert_detectron2_fpn(parity.state_dict('shapes_image_encoder'))
-    assert sorted(dead) == ['pixel_mean', 'pixel_std']
-    model.backbone.load_state_dict(_part(weights, 'backbone.'), strict=True)
-    model.neck[0].load_state_dict(_part(weights, 'neck.0.'), strict=True)
+    published, path = folder / 'model_final.pkl', folder / 'fpn.pth'
+    weights = {name: w.numpy() for name, w in parity.state_dict('shapes_image_encoder').items()}
+    published.write_bytes(pickle.dumps(dict(model=weights, __author__='Detectron2'), protocol=2))
+    convert(['detectron2-panoptic-fpn', str(published), str(path)])
+    checkpoint = read_checkpoint(str(path))
+    assert checkpoint['meta']['dropped'] == dict(pixel_mean=1, pixel_std=1)
+    weights = checkpoint['state_dict']
+    loaded.backbone.load_state_dict(_part(weights, 'backbone.'), strict=True)
+    loaded.neck[0].load_state_dict(_part(weights, 'neck.0.'), strict=True)
     bgr = torch.from_numpy(arrays['bgr'])
-    preprocessor = model.data_preprocessor
+    preprocessor = loaded.data_preprocessor
     normalized = (bgr.float() - preprocessor.mean) / preprocessor.std
     torch.testing.assert_close(
         normalized, torch.from_numpy(arrays['normalized']), atol=1e-5, rtol=0
     )
     with torch.no_grad():
-        levels = model.neck[0](model.backbone(normalized[None]))
+        levels = loaded.neck[0](loaded.backbone(normalized[None]))
     for level, feats in enumerate(levels):
         expected = torch.from_numpy(arrays[f'p{level + 2}'])
         torch.testing.assert_close(feats, expected, atol=5e-2, rtol=0)
 
 
-def test_text_encoder(model):
+def test_text_encoder(loaded, convert, folder, vocab_file):
     parity = ParityData('pbrec')
     arrays = parity.arrays('forward')
-    weights, _ = convert_bert(
-        {name: value for name, value in parity.state_dict().items() if name.startswith('bert.')}
-    )
-    model.text_encoder.load_state_dict(weights, strict=True)
+    published, path = folder / 'pytorch_model.bin', folder / 'bert.pth'
+    weights = {
+        name: value for name, value in parity.state_dict().items() if name.startswith('bert.')
+    }
+    torch.save(weights, published)
+    convert(['bert', str(published), str(path), '--vocab', str(vocab_file)])
+    published.unlink()
+    weights = read_checkpoint(str(path))['state_dict']
+    loaded.text_encoder.load_state_dict(_part(weights, 'text_encoder.'), strict=True)
     with torch.no_grad():
-        hidden = model.text_encoder.encode(
+        hidden = loaded.text_encoder.encode(
             torch.from_numpy(arrays['input_ids']), torch.from_numpy(arrays['text_mask']).long()
         )
     expected = torch.from_numpy(arrays['bert_hidden'])

@@ -1,13 +1,12 @@
-import importlib.util
+import os
 import sys
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
-REPO = Path(__file__).parents[2]
+import torch
+from tool_loader import load_tool
 
 # A user's module, outside the repository: a line is fitted to 8 points, sample by sample.
 TOY_MODULE = """
@@ -34,8 +33,8 @@ class ToyDataset(Dataset):
 
 @MODELS.register_module()
 class ToyModel(BaseModel):
-    def __init__(self, width=1):
-        super().__init__()
+    def __init__(self, width=1, init_cfg=None):
+        super().__init__(init_cfg=init_cfg)
         self.line = torch.nn.Linear(width, 1)
 
     def forward(self, inputs, data_samples, mode):
@@ -99,12 +98,14 @@ randomness = dict(seed=0)
 """
 
 
-def load_tool(name: str) -> Callable:
-    """The ``main`` of ``tools/<name>.py``."""
-    spec = importlib.util.spec_from_file_location(f'tools_{name}', REPO / 'tools' / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+class MakeFolder:
+    """Pickles to a call of ``os.mkdir``, as a malicious file would."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
 
 
 @pytest.fixture(scope='session')
@@ -127,6 +128,15 @@ def toy_module(tmp_path_factory):
     sys.path.insert(0, str(folder))
     yield SimpleNamespace(name='toy_grounding_system', folder=folder)
     sys.path.remove(str(folder))
+
+
+@pytest.fixture
+def evil_checkpoint(tmp_path) -> SimpleNamespace:
+    """The toy model's weights in a file that makes ``folder`` when it is unpickled in full."""
+    path, folder = tmp_path / 'evil.pth', tmp_path / 'made'
+    weights = {'line.weight': torch.tensor([[2.0]]), 'line.bias': torch.tensor([1.0])}
+    torch.save(dict(state_dict=weights, meta=dict(code=MakeFolder(folder))), path)
+    return SimpleNamespace(path=str(path), folder=folder)
 
 
 @pytest.fixture

@@ -61,6 +61,15 @@ def test_weights_of_another_model_are_refused(toy, test, checkpoint):
         test([toy.config, checkpoint, '--cfg-options', 'model.width=2'])
 
 
+def test_code_in_a_checkpoint_does_not_run(toy, test, evil_checkpoint):
+    with pytest.raises(ValueError, match=r'evil\.pth .*--trust-checkpoint'):
+        test([toy.config, evil_checkpoint.path])
+    assert not evil_checkpoint.folder.exists()
+    result = test([toy.config, evil_checkpoint.path, '--trust-checkpoint'])
+    assert result['toy/mean'] == pytest.approx(1.875)
+    assert evil_checkpoint.folder.exists()
+
+
 def test_missing_weights_are_refused(toy, test, tmp_path):
     path = tmp_path / 'half.pth'
     torch.save(dict(state_dict={'line.weight': torch.ones(1, 1)}), path)

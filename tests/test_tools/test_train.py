@@ -88,6 +88,9 @@ def test_amp_replaces_the_optimizer_wrapper(toy, train, monkeypatch, device, wra
     built = []
 
     class Runner:
+        def register_hook(self, hook):
+            pass
+
         def train(self):
             pass
 
@@ -124,6 +127,65 @@ def test_missing_files_are_one_error(toy, train, capsys):
             train(argv)
         assert stop.value.code == 2
         assert capsys.readouterr().err.splitlines()[-1].endswith(message)
+
+
+@pytest.mark.parametrize('how', ['load_from', 'resume', 'pretrained'])
+def test_code_in_a_checkpoint_does_not_run(toy, train, evil_checkpoint, how):
+    argv = [toy.config, '--cfg-options', 'train_cfg.max_iters=1']
+    if how == 'load_from':
+        argv += [f'load_from={evil_checkpoint.path}']
+    elif how == 'resume':
+        argv += ['--resume', evil_checkpoint.path]
+    else:
+        argv += [
+            'model.init_cfg.type=Pretrained',
+            f'model.init_cfg.checkpoint={evil_checkpoint.path}',
+        ]
+    with pytest.raises(ValueError, match=r'evil\.pth .*--trust-checkpoint'):
+        train(argv)
+    assert not evil_checkpoint.folder.exists()
+    if how != 'resume':  # its file has no state of a training
+        train([*argv, '--trust-checkpoint'])
+        assert evil_checkpoint.folder.exists()
+
+
+def test_a_config_in_a_resumed_checkpoint_does_not_run(toy, train, start, tmp_path):
+    train([toy.config, *start])
+    path, folder = tmp_path / 'config.pth', tmp_path / 'made'
+    checkpoint = torch.load('work_dirs/toy/iter_2.pth', weights_only=False)
+    checkpoint['meta']['config'] = f'import os\nos.mkdir({str(folder)!r})'
+    torch.save(checkpoint, path)
+    more = ['--cfg-options', 'train_cfg.max_iters=3', 'experiment_name=more']
+    train([toy.config, '--resume', str(path), *more])
+    assert not folder.exists()
+    assert Path('work_dirs/toy/iter_3.pth').is_file()
+
+
+def test_weights_of_another_model_are_refused(toy, train, start, tmp_path):
+    path = tmp_path / 'other.pth'
+    torch.save(dict(state_dict={'encoder.weight': torch.ones(1, 1)}), path)
+    with pytest.raises(ValueError, match=r'other\.pth has no weight of the model.*encoder\.weight'):
+        train([toy.config, '--cfg-options', f'load_from={path}'])
+    # A part of the weights is enough to start from, but not to resume.
+    torch.save(dict(state_dict={'line.weight': torch.ones(1, 1)}), path)
+    train([toy.config, '--cfg-options', f'load_from={path}', 'train_cfg.max_iters=1'])
+    with pytest.raises(ValueError, match=r'other\.pth does not fit the model(.|\n)*line\.bias'):
+        train([toy.config, '--resume', str(path)])
+    with pytest.raises(ValueError, match=r'start\.pth has weights but no state.*load_from'):
+        train([toy.config, '--resume', str(tmp_path / 'start.pth')])
+
+
+@pytest.mark.parametrize('damage', ['empty', 'truncated'])
+def test_damaged_checkpoints_are_one_error(toy, train, test, evil_checkpoint, damage):
+    data = Path(evil_checkpoint.path).read_bytes()
+    Path('broken.pth').write_bytes(data[:700] if damage == 'truncated' else b'')
+    for tool, argv in (
+        (train, ['--resume', 'broken.pth']),
+        (train, ['--cfg-options', 'load_from=broken.pth']),
+        (test, ['broken.pth']),
+    ):
+        with pytest.raises(ValueError, match=r'checkpoint broken\.pth cannot be read, it is'):
+            tool([toy.config, *argv])
 
 
 def test_as_a_process_away_from_the_repository(toy):

@@ -2,12 +2,14 @@ import argparse
 import os
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from torch import nn
 
 from mmground.utils.cli import (
     ExactWeightsHook,
+    SharedWeightsHook,
     add_runner_arguments,
     build_runner,
     is_local_path,
@@ -88,6 +90,7 @@ def test_runner_type_chooses_the_runner():
 class FakeRunner:
     model = nn.Linear(2, 1)
     _load_from = 'some.pth'
+    _resume = False
 
 
 def test_exact_weights_hook_accepts_the_weights_of_the_model():
@@ -103,3 +106,23 @@ def test_exact_weights_hook_accepts_the_weights_of_the_model():
 def test_exact_weights_hook_refuses_others(other):
     with pytest.raises(ValueError, match=r'some\.pth does not fit the model'):
         ExactWeightsHook().after_load_checkpoint(FakeRunner(), dict(state_dict=other.state_dict()))
+
+
+def test_shared_weights_hook_wants_one_weight_of_the_model():
+    weight = torch.ones(1, 2)
+    SharedWeightsHook().after_load_checkpoint(FakeRunner(), dict(weight=weight, other=weight))
+    for other in (dict(weight=torch.ones(1, 3)), {'head.weight': weight}):
+        with pytest.raises(ValueError, match=r'some\.pth has no weight of the model'):
+            SharedWeightsHook().after_load_checkpoint(FakeRunner(), dict(state_dict=other))
+
+
+def test_only_the_command_line_trusts_checkpoints(parser, config):
+    with open(config, 'a') as file:
+        file.write('trust_checkpoint = True')
+    for argv, expected in (
+        ([], False),
+        (['--cfg-options', 'trust_checkpoint=True'], False),
+        (['--trust-checkpoint'], True),
+    ):
+        cfg = load_config(parser, parser.parse_args([str(config), *argv]))
+        assert cfg.trust_checkpoint is expected

@@ -1,5 +1,7 @@
-# PPMN with the official code's sizes. The frozen encoders need weights: load_from a converted
-# checkpoint, or init_cfg of each part.
+# PPMN with the official code's sizes. The frozen encoders need weights. convert.py of
+# tools/model_converters takes Detectron2's panoptic FPN and a BERT, "convert.py merge" puts the two
+# together, and load_from names the result; or init_cfg of each part,
+# dict(type='Pretrained', checkpoint='fpn.pth', prefix='backbone').
 model = dict(
     type='Grounder',
     data_preprocessor=dict(

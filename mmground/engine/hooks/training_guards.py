@@ -1,12 +1,14 @@
-from collections.abc import Iterator
-
 import torch
 from mmengine.dist import all_gather_object, all_reduce, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.model import PretrainedInit, is_model_wrapper
+from mmengine.runner import CheckpointLoader, Runner
+from torch import nn
 
 from mmground.registry import HOOKS
+
+# In a state dict without being learned: published weights may lack them.
+_NO_WEIGHTS = ('num_batches_tracked', 'vocab')
 
 
 @HOOKS.register_module()
@@ -67,9 +69,22 @@ class FrozenWeightsHook(Hook):
     """Refuses to train on top of frozen parts that nobody gave weights.
 
     Parts that are frozen keep their weights for the whole training; random ones make it
-    worthless. They must come from a checkpoint (``load_from`` or a resumed one) or from a
-    ``Pretrained`` in the part's ``init_cfg``.
+    worthless. All of a part's weights must come from a checkpoint (``load_from`` or a
+    resumed one) or from a ``Pretrained`` in the part's ``init_cfg``.
     """
+
+    def __init__(self) -> None:
+        self._loaded: frozenset[str] = frozenset()
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Remember which weights a checkpoint brings.
+
+        Args:
+            runner: The runner that is about to take the weights over.
+            checkpoint: What it read, with the key ``state_dict``, or the weights.
+        """
+        names = checkpoint.get('state_dict', checkpoint)
+        self._loaded = frozenset(name.removeprefix('module.') for name in names)
 
     def before_train(self, runner: Runner) -> None:
         """Check where the frozen parts' weights come from.
@@ -81,25 +96,47 @@ class FrozenWeightsHook(Hook):
             ValueError: If a frozen part has random weights.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        frozen = getattr(model, 'frozen', ())
-        if runner._load_from or runner._resume:
-            return
-        random = sorted(
-            name
-            for name in frozen
-            if not any(
-                cfg.get('type') in ('Pretrained', 'PretrainedInit')
-                for cfg in _init_cfgs(model.get_submodule(name))
-            )
-        )
-        if random:
+        lacking = {}
+        for part in sorted(getattr(model, 'frozen', ())):
+            module = model.get_submodule(part)
+            given = _pretrained_names(module)
+            weights = [
+                name for name in module.state_dict() if name.split('.')[-1] not in _NO_WEIGHTS
+            ]
+            missing = [
+                name
+                for name in weights
+                if name not in given and f'{part}.{name}' not in self._loaded
+            ]
+            if missing:
+                lacking[part] = f'{len(missing)} of {len(weights)}, such as {part}.{missing[0]}'
+        if lacking:
+            source = runner._load_from
+            where = f'the checkpoint {source} lacks them' if source else 'no checkpoint is given'
             raise ValueError(
-                f'the frozen parts {random} have random weights: set load_from to a checkpoint '
-                "that has them, give each init_cfg=dict(type='Pretrained', checkpoint=...), or "
-                'train them (model.frozen)'
+                f'the frozen parts {list(lacking)} have random weights '
+                f'({"; ".join(lacking.values())}), {where}: set load_from to a checkpoint that has '
+                'them (tools/model_converters/convert.py writes one from published weights), give '
+                "each an init_cfg=dict(type='Pretrained', checkpoint=..., prefix=...) where prefix "
+                'is what stands before the names in that checkpoint, or train them (model.frozen)'
             )
 
 
-def _init_cfgs(module) -> Iterator[dict]:
+def _pretrained_names(module: nn.Module) -> set[str]:
+    """Names of the weights that the module's ``init_cfg`` loads, as the module calls them.
+
+    MMEngine only warns if that is not all of them, or none, as with a wrong prefix.
+    """
+    names = set()
     init_cfg = getattr(module, 'init_cfg', None) or []
-    return iter([init_cfg] if isinstance(init_cfg, dict) else init_cfg)
+    for cfg in [init_cfg] if isinstance(init_cfg, dict) else init_cfg:
+        if cfg.get('type') not in ('Pretrained', 'PretrainedInit', PretrainedInit):
+            continue
+        checkpoint = CheckpointLoader.load_checkpoint(cfg['checkpoint'], map_location='cpu')
+        prefix = cfg.get('prefix') or ''
+        prefix += '.' if prefix and not prefix.endswith('.') else ''
+        for name in checkpoint.get('state_dict', checkpoint):
+            name = name if prefix else name.removeprefix('module.')
+            if name.startswith(prefix):
+                names.add(name.removeprefix(prefix))
+    return names

@@ -2,6 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.model import PretrainedInit
 from mmengine.optim import OptimWrapper
 from processes import run_processes
 from small_ppmn import batch, build, sample, write_vocabulary
@@ -67,12 +68,36 @@ def test_frozen_parts_need_weights_from_somewhere(tmp_path):
     model = build(vocab_file, frozen=['backbone', 'text_encoder'])
     with pytest.raises(ValueError, match=r"\['backbone', 'text_encoder'\] have random weights"):
         hook.before_train(_runner(model))
-    hook.before_train(_runner(model, load_from='some.pth'))
-    hook.before_train(_runner(model, resume=True))
 
-    pretrained = dict(type='Pretrained', checkpoint='resnet.pth')
-    model.backbone.init_cfg = pretrained
+    encoders = {
+        name: value for name, value in model.state_dict().items() if not name.startswith('head.')
+    }
+    runner = _runner(model, load_from='some.pth')
+    hook.after_load_checkpoint(runner, dict(state_dict=encoders))
+    hook.before_train(runner)
+    # The rest of a partly loaded part would stay random.
+    name = 'text_encoder.model.encoder.layer.0.output.dense.weight'
+    hook.after_load_checkpoint(runner, {k: v for k, v in encoders.items() if k != name})
+    message = rf"\['text_encoder'\].*\(1 of \d+, such as {name}\), the checkpoint some\.pth lacks"
+    with pytest.raises(ValueError, match=message):
+        hook.before_train(runner)
+    # A training that finds no checkpoint to resume begins with random weights too.
+    with pytest.raises(ValueError, match=r"\['backbone', 'text_encoder'\]"):
+        FrozenWeightsHook().before_train(_runner(model, resume=True))
+
+    hook = FrozenWeightsHook()
+    path = str(tmp_path / 'encoders.pth')
+    torch.save(dict(state_dict=encoders), path)
+    model.backbone.init_cfg = dict(type='Pretrained', checkpoint=path, prefix='backbone')
     with pytest.raises(ValueError, match=r"\['text_encoder'\]"):
         hook.before_train(_runner(model))
-    model.text_encoder.init_cfg = [pretrained]
+    # MMEngine would only warn that no name matches.
+    model.text_encoder.init_cfg = [dict(type='Pretrained', checkpoint=path)]
+    with pytest.raises(ValueError, match=r"\['text_encoder'\].*prefix"):
+        hook.before_train(_runner(model))
+    model.text_encoder.init_cfg[0].update(prefix='text_encoder.')
+    hook.before_train(_runner(model))
+    # A file of the part alone.
+    torch.save({f'module.{k}': v for k, v in model.backbone.state_dict().items()}, path + '1')
+    model.backbone.init_cfg = dict(type=PretrainedInit, checkpoint=path + '1')
     hook.before_train(_runner(model))

@@ -1,0 +1,275 @@
+"""Published files to checkpoints of this project."""
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
+
+from mmground.registry import MODELS
+from mmground.utils.checkpoint import read_checkpoint, read_pickled
+from mmground.utils.numpy_pickle import read_numpy_pickle
+from mmground.version import __version__
+
+from .bert import convert_bert
+from .detectron2_fpn import convert_detectron2_fpn
+from .ppmn import convert_ppmn
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """A kind of published file and what becomes of it.
+
+    Args:
+        description: What the file is.
+        parts: Prefixes of the weights that it gives a :class:`Grounder`.
+        config: The config, below ``configs``, of the model that the weights fit.
+        read: Reads the file: path and whether it is trusted, to what ``convert``
+            takes.
+        convert: The key mapping: what was read, to the weights under this project's
+            names and the names of those without use.
+    """
+
+    description: str
+    parts: tuple[str, ...]
+    config: str
+    read: Callable[[str, bool], Mapping]
+    convert: Callable[[Mapping], tuple[dict[str, Tensor], list[str]]]
+
+    @property
+    def needs_vocabulary(self) -> bool:
+        """Whether there is a text encoder among the parts."""
+        return any('text_encoder.'.startswith(part) for part in self.parts)
+
+
+def convert_checkpoint(
+    system: str,
+    source: str,
+    model: Mapping,
+    vocab_file: str | None = None,
+    trust_checkpoint: bool = False,
+) -> dict:
+    """Convert a published file; every name and shape must be that of the model.
+
+    Args:
+        system: Key of :data:`PUBLISHED`.
+        source: The published file.
+        model: Config of the model that the weights are for.
+        vocab_file: WordPiece vocabulary of the text encoder, where one is converted.
+            The checkpoint then carries it.
+        trust_checkpoint: Load any Python object from the file, which can run any code.
+
+    Returns:
+        A checkpoint: ``state_dict``, and in ``meta`` the ``system``, the ``source`` with
+        its ``sha256``, ``dropped`` (the number of weights without use, by group),
+        ``num_dropped`` and ``mmground_version``.
+
+    Raises:
+        FileNotFoundError: If a file does not exist.
+        ValueError: If the file is damaged or of another system, lists every name that
+            is missing, unknown or of another shape; or if the vocabulary is missing, or
+            not the one of the weights.
+    """
+    published = PUBLISHED[system]
+    if published.needs_vocabulary and vocab_file is None:
+        raise ValueError(
+            f'{source} holds a text encoder, but no vocabulary: give the vocab.txt of its BERT'
+        )
+    if vocab_file is not None and not Path(vocab_file).is_file():
+        raise FileNotFoundError(f'vocabulary {vocab_file} does not exist')
+    loaded = published.read(source, trust_checkpoint)
+    try:
+        weights, dropped = published.convert(loaded)
+    except ValueError as error:
+        raise ValueError(f'{source} is not {published.description}: {error}') from error
+    expected = _expected_model(model, vocab_file if published.needs_vocabulary else None)
+    if published.needs_vocabulary:
+        weights['text_encoder.vocab'] = _vocabulary(expected.text_encoder, vocab_file)
+    _check_layout(weights, expected, published.parts, source)
+    groups = Counter(_group(name) for name in dropped)
+    meta = dict(
+        system=system,
+        source=Path(source).name,
+        sha256=_sha256(source),
+        dropped=dict(sorted(groups.items())),
+        num_dropped=len(dropped),
+        mmground_version=__version__,
+    )
+    return dict(state_dict=weights, meta=meta)
+
+
+def merge_checkpoints(sources: Sequence[str], trust_checkpoint: bool = False) -> dict:
+    """Put checkpoints of different parts together, such as an image and a text encoder's.
+
+    Args:
+        sources: Files of this project's layout.
+        trust_checkpoint: Load any Python object from them, which can run any code.
+
+    Returns:
+        A checkpoint with all their weights; ``meta`` has the origin of each in
+        ``merged``.
+
+    Raises:
+        FileNotFoundError: If a file does not exist.
+        ValueError: If a file cannot be read, or two have the same weights.
+    """
+    weights: dict[str, Tensor] = {}
+    merged = []
+    for source in sources:
+        checkpoint = read_checkpoint(source, trust_checkpoint)
+        twice = weights.keys() & checkpoint['state_dict'].keys()
+        if twice:
+            raise ValueError(
+                f'{source} has weights that another file has too: {", ".join(sorted(twice))}'
+            )
+        weights.update(checkpoint['state_dict'])
+        meta = checkpoint.get('meta') or {}
+        origin = {key: meta[key] for key in ('system', 'source', 'sha256') if key in meta}
+        merged.append(dict(file=Path(source).name, **origin))
+    return dict(state_dict=weights, meta=dict(merged=merged, mmground_version=__version__))
+
+
+def save_converted(checkpoint: dict, path: str) -> None:
+    """Write a checkpoint; an interruption leaves no half file.
+
+    Args:
+        checkpoint: With ``state_dict`` and ``meta``.
+        path: The file, replaced if it exists. Its folder is made if there is none.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f'{target.name}.{os.getpid()}.partial')
+    try:
+        torch.save(checkpoint, partial)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _read_ppmn(path: str, trust_checkpoint: bool) -> Mapping:
+    loaded = read_pickled(path, trust_checkpoint)
+    if not isinstance(loaded, Mapping):
+        raise ValueError(f'{path} is no official PPMN checkpoint: it holds no dict')
+    return loaded
+
+
+def _read_detectron2(path: str, trust_checkpoint: bool) -> Mapping[str, Tensor]:
+    loaded = read_numpy_pickle(path, trust_checkpoint)
+    arrays = loaded.get('model') if isinstance(loaded, dict) else None
+    if not isinstance(arrays, dict) or not all(hasattr(v, 'dtype') for v in arrays.values()):
+        raise ValueError(
+            f'{path} is no checkpoint of Detectron2: expected a dict with "model", a dict of arrays'
+        )
+    # PyTorch has no tensors of foreign byte order.
+    return {
+        name: torch.from_numpy(value.astype(value.dtype.newbyteorder('='), order='C'))
+        for name, value in arrays.items()
+    }
+
+
+def _read_bert(path: str, trust_checkpoint: bool) -> Mapping[str, Tensor]:
+    if not path.endswith('.safetensors'):
+        return read_checkpoint(path, trust_checkpoint)['state_dict']
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'checkpoint {path} does not exist')
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f'checkpoint {path} cannot be read, it is damaged or no safetensors file: {error}'
+        ) from error
+
+
+def _convert_text_encoder(state_dict: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    weights, dropped = convert_bert(state_dict)
+    return {f'text_encoder.{name}': value for name, value in weights.items()}, dropped
+
+
+_PPMN_CONFIG = 'ppmn/ppmn_r101-fpn_4xb12-14e_png.py'
+
+PUBLISHED: dict[str, PublishedWeights] = {
+    'ppmn': PublishedWeights(
+        'an official PPMN checkpoint', ('',), _PPMN_CONFIG, _read_ppmn, convert_ppmn
+    ),
+    'detectron2-panoptic-fpn': PublishedWeights(
+        "Detectron2's panoptic FPN",
+        ('backbone.', 'neck.0.'),
+        _PPMN_CONFIG,
+        _read_detectron2,
+        convert_detectron2_fpn,
+    ),
+    'bert': PublishedWeights(
+        'a BERT', ('text_encoder.',), _PPMN_CONFIG, _read_bert, _convert_text_encoder
+    ),
+}
+
+
+def _expected_model(cfg: Mapping, vocab_file: str | None) -> nn.Module:
+    """The model without memory for its weights: names and shapes."""
+    text_encoder = dict(cfg['text_encoder'])
+    if vocab_file is not None or 'vocab_file' in text_encoder:
+        text_encoder['vocab_file'] = vocab_file
+    cfg = dict(cfg, text_encoder=text_encoder)
+    with DefaultScope.overwrite_default_scope('mmground'), torch.device('meta'):
+        return MODELS.build(cfg)
+
+
+def _vocabulary(text_encoder: nn.Module, vocab_file: str) -> Tensor:
+    """What the encoder made of the vocabulary, if it has a piece for each embedding."""
+    pieces = bytes(text_encoder.vocab.tolist()).count(b'\n') + 1
+    if pieces != text_encoder.vocab_size:
+        raise ValueError(
+            f'the vocabulary {vocab_file} has {pieces} pieces but the weights have '
+            f'{text_encoder.vocab_size} embeddings: give the vocab.txt that belongs to the weights'
+        )
+    return text_encoder.vocab
+
+
+def _check_layout(
+    weights: Mapping[str, Tensor], model: nn.Module, parts: tuple[str, ...], source: str
+) -> None:
+    expected = {
+        name: tuple(value.shape)
+        for name, value in model.state_dict().items()
+        if name.startswith(parts)
+    }
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    differing = [
+        f'{name} {shape} instead of {expected[name]}'
+        for name, shape in shapes.items()
+        if shape != expected.get(name, shape)
+    ]
+    problems = [
+        f'{len(names)} {what}: {", ".join(names)}'
+        for what, names in (
+            ('missing', [name for name in expected if name not in shapes]),
+            ('not in the model', [name for name in shapes if name not in expected]),
+            ('of another shape', differing),
+        )
+        if names
+    ]
+    if problems:
+        raise ValueError(
+            f'{source} does not fit the model of the config (names as in mmground). '
+            + '. '.join(problems)
+        )
+
+
+def _group(name: str) -> str:
+    """The module that a dropped weight is of: five levels at most, any index as ``*``."""
+    levels = [re.sub(r'\d+', '*', level) for level in name.split('.')]
+    return '.'.join(levels[:-1][:5] or levels)
+
+
+def _sha256(path: str) -> str:
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()

@@ -1,0 +1,103 @@
+"""The wheel: what setup.py puts into the package besides its modules."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from setuptools import Distribution
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_index_of_models_names_existing_configs():
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    listed = {str(path.relative_to(ROOT)) for path in ROOT.glob('configs/*/metafile.yml')}
+    assert set(index['Import']) == listed
+    for name in index['Import']:
+        metafile = yaml.safe_load((ROOT / name).read_text())
+        collections = {collection['Name'] for collection in metafile['Collections']}
+        names = [model['Name'] for model in metafile['Models']]
+        assert len(set(names)) == len(names)
+        for model in metafile['Models']:
+            assert model['In Collection'] in collections
+            assert (ROOT / model['Config']).is_file()
+            assert Path(model['Config']).stem == model['Name']
+            for result in model.get('Results', ()):
+                assert all(0 < value < 100 for value in result['Metrics'].values())
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    """The wheel, built beside the source tree."""
+    folder = tmp_path_factory.mktemp('wheel')
+    (folder / 'egg').mkdir()
+    commands = [
+        *('build', '--build-base', folder / 'build'),
+        *('egg_info', '--egg-base', folder / 'egg'),
+        *('bdist_wheel', '--bdist-dir', folder / 'bdist', '--dist-dir', folder / 'dist'),
+    ]
+    subprocess.run([sys.executable, 'setup.py', '-q', *commands], cwd=ROOT, check=True)
+    (path,) = (folder / 'dist').iterdir()
+    return path
+
+
+def test_wheel_has_configs_tools_and_demo(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        modes = {info.filename: info.external_attr >> 16 for info in archive.infolist()}
+    packed = {name.removeprefix('mmground/.mim/') for name in modes if '/.mim/' in name}
+    expected = {'model-index.yml'}
+    for folder in ('configs', 'demo', 'tools'):
+        expected |= {
+            str(path.relative_to(ROOT))
+            for path in (ROOT / folder).rglob('*')
+            if path.is_file() and '__pycache__' not in path.parts
+        }
+    assert packed == expected
+    assert modes['mmground/.mim/tools/dist_train.sh'] & 0o111
+    assert 'mmground/models/heads/phrase_pixel_head.py' in modes
+    assert not any(name.startswith(('tests/', 'tools/', 'configs/')) for name in modes)
+
+
+def test_an_editable_installation_gets_links(tmp_path):
+    spec = importlib.util.spec_from_file_location('setup_of_mmground', ROOT / 'setup.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.ROOT = tmp_path
+    for folder in ('mmground', 'configs', 'demo', 'tools'):
+        (tmp_path / folder).mkdir()
+    (tmp_path / 'model-index.yml').write_text('Import: []')
+    command = module.BuildWithMim(Distribution())
+    command.editable_mode = True
+    for _ in range(2):
+        command.run()
+    mim = tmp_path / 'mmground' / '.mim'
+    assert {path.name for path in mim.iterdir()} == set(module.MIM)
+    for name in module.MIM:
+        assert (mim / name).is_symlink()
+        assert (mim / name).samefile(tmp_path / name)
+
+
+def test_an_installed_package_finds_its_configs(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / 'site')
+    code = (
+        'from mmengine.hub import get_config\n'
+        "cfg = get_config('mmground::ppmn/ppmn_r101-fpn_4xb12-14e_png.py')\n"
+        'print(cfg.filename, cfg.model.type)\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(tmp_path / 'site'), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    filename, kind = done.stdout.split()[-2:]
+    assert Path(filename).is_relative_to(tmp_path / 'site' / 'mmground' / '.mim' / 'configs')
+    assert kind == 'Grounder'

@@ -1,0 +1,96 @@
+"""Convert published weights: ``python tools/model_converters/convert.py SYSTEM IN OUT``.
+
+``merge IN [IN ...] OUT`` puts converted parts together, such as an image and a text
+encoder's, for a training to start from (``load_from``).
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmground.converters import PUBLISHED, convert_checkpoint, merge_checkpoints, save_converted
+from mmground.utils.cli import add_trust_argument, check_file
+
+# The same beside the source code and in the installed package.
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of this tool's command line."""
+    parser = argparse.ArgumentParser(description='Convert published weights.')
+    systems = parser.add_subparsers(dest='system', required=True, metavar='SYSTEM')
+    for name, published in PUBLISHED.items():
+        system = systems.add_parser(name, help=f'{published.description}')
+        system.add_argument('source', metavar='IN', help='published file')
+        system.add_argument('out', metavar='OUT', help='checkpoint to write')
+        if published.needs_vocabulary:
+            system.add_argument(
+                '--vocab',
+                required=True,
+                metavar='FILE',
+                help="the BERT's vocab.txt, which the checkpoint then carries",
+            )
+        system.add_argument(
+            '--config',
+            default=str(CONFIGS / published.config),
+            metavar='FILE',
+            help='config of the model that the weights are for (default: configs/'
+            f'{published.config})',
+        )
+        add_trust_argument(system)
+    merge = systems.add_parser('merge', help='put converted parts together')
+    merge.add_argument('source', nargs='+', metavar='IN', help='converted checkpoints')
+    merge.add_argument('out', metavar='OUT', help='checkpoint to write')
+    add_trust_argument(merge)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Convert a published file, or merge converted ones.
+
+    Args:
+        argv: The command line without the name of the program. Defaults to the
+            one of this process.
+
+    Raises:
+        SystemExit: If the command line is wrong or a file that it names does not
+            exist, status 2; if a file cannot be converted, status 1. Nothing is
+            written then.
+    """
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    merging = args.system == 'merge'
+    sources = args.source if merging else [args.source]
+    for source in sources:
+        check_file(parser, source, 'input file')
+        if Path(source).resolve() == Path(args.out).resolve():
+            parser.error(f'the output would replace the input: {source}')
+    try:
+        if merging:
+            checkpoint = merge_checkpoints(sources, args.trust_checkpoint)
+        else:
+            check_file(parser, args.config, 'config file')
+            vocab_file = getattr(args, 'vocab', None)
+            if vocab_file is not None:
+                check_file(parser, vocab_file, 'vocabulary')
+            checkpoint = convert_checkpoint(
+                args.system,
+                args.source,
+                Config.fromfile(args.config).model,
+                vocab_file,
+                args.trust_checkpoint,
+            )
+    except ValueError as error:
+        raise SystemExit(f'error: {error}') from error
+    save_converted(checkpoint, args.out)
+    meta = checkpoint['meta']
+    for group, count in meta.get('dropped', {}).items():
+        print(f'dropped {count:4d} without use: {group}')
+    dropped = f', dropped {meta["num_dropped"]}' if 'num_dropped' in meta else ''
+    print(f'wrote {len(checkpoint["state_dict"])} tensors{dropped}: {args.out}')
+
+
+if __name__ == '__main__':
+    main()
