@@ -19,8 +19,7 @@ class LCPA(BaseModule):
 
     - the pixels are the top S of the previous logits; ``selection='adaptive_max_pool'`` is the
       paper's (Eq. 11);
-    - the selection sees these logits smoothed; with ``smooth=False`` as they are;
-    - their features are taken from the round's own projection of F (paper: from F), always.
+    - the selection sees these logits smoothed; with ``smooth=False`` as they are.
 
     Selection runs over the padded canvas, as in the official code, and takes no gradient.
 
@@ -69,7 +68,7 @@ class LCPA(BaseModule):
 
         Args:
             queries: R of this round, packed. Shape (M, C).
-            pixels: This round's projection of F. Shape (B, C, h, w).
+            pixels: The features to aggregate, a projection of F. Shape (B, C, h, w).
             logits: H of the previous round. Shape (M, h, w).
             image_index: The image of each query, ascending. Shape (M, ).
 

@@ -26,13 +26,21 @@ class MatchingRound(BaseModule):
         channels: Channels C.
         refinement: Config of the part that refines the queries, such as :class:`LCPA`.
         norm_cfg: Normalisation of the pixel projection.
+        shared_context: Whether the refinement sees the pixels as all rounds share them, and not
+            this round's projection of them.
         num_hidden: Hidden layers of the perceptron.
     """
 
     def __init__(
-        self, channels: int, refinement: dict, norm_cfg: dict, num_hidden: int = 3
+        self,
+        channels: int,
+        refinement: dict,
+        norm_cfg: dict,
+        shared_context: bool = False,
+        num_hidden: int = 3,
     ) -> None:
         super().__init__()
+        self.shared_context = shared_context
         self.pixel_proj = PlainConvModule(channels, channels, 1, norm_cfg=norm_cfg)
         self.refinement = MODELS.build(dict(channels=channels, **refinement))
         layers = []
@@ -58,9 +66,10 @@ class MatchingRound(BaseModule):
         Returns:
             R^{l+1}, (M, C), and H^{l+1}, (M, h, w).
         """
-        pixels = self.pixel_proj(pixels)
-        queries = self.refinement(queries, pixels, logits, image_index)
-        return queries, match_pixels(self.query_mlp(queries), pixels, image_index)
+        projected = self.pixel_proj(pixels)
+        context = pixels if self.shared_context else projected
+        queries = self.refinement(queries, context, logits, image_index)
+        return queries, match_pixels(self.query_mlp(queries), projected, image_index)
 
 
 @MODELS.register_module()
@@ -74,9 +83,10 @@ class PhrasePixelHead(BaseModule):
     features of its pieces. How a round refines the queries is the part ``refinement``, which
     makes the system.
 
-    Two more forms of the official code: the projection of F (paper, Eq. 1: linear) has a
-    GroupNorm and a ReLU, and maps are supervised at twice the resolution of F (paper,
-    Sec. 3.2: at that of F).
+    Other defaults are forms of the official code, too. The projection of F has a GroupNorm and a
+    ReLU; with ``linear_proj`` it is the paper's (Eq. 1). A round aggregates its own
+    projection of the pixels; with ``shared_context`` those of F, as the paper (Sec. 3.3). Maps
+    are supervised at twice the resolution of F, always (paper, Sec. 3.2: at that of F).
 
     Queries of a batch are packed, ``(M, C)`` with the image of each; padded slots do not
     exist. Maps have the stride of F until they are supervised or read: there they are
@@ -88,6 +98,9 @@ class PhrasePixelHead(BaseModule):
         channels: C, the common width of queries and pixels.
         num_rounds: L, rounds of refinement; 0 keeps the first matching only.
         query: What a query is, a word ``'piece'`` of a phrase or a whole ``'phrase'``.
+        linear_proj: Whether the first projection of F is linear, without bias.
+        shared_context: Whether the rounds aggregate pixels of that first projection of F, which
+            they share, and not each of its own projection of it.
         refinement: Config of a round's refinement; it also gets ``channels``.
         loss_bce: Config of the loss on logits, Eq. 5.
         loss_dice: Config of the region loss, Eq. 8. The official code has squared
@@ -111,6 +124,8 @@ class PhrasePixelHead(BaseModule):
         channels: int = 256,
         num_rounds: int = 3,
         query: str = 'piece',
+        linear_proj: bool = False,
+        shared_context: bool = False,
         refinement: dict | None = None,
         loss_bce: dict | None = None,
         loss_dice: dict | None = None,
@@ -127,10 +142,14 @@ class PhrasePixelHead(BaseModule):
         refinement = refinement or dict(type='LCPA')
         loss_bce = loss_bce or dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True)
         loss_dice = loss_dice or dict(type='mmdet.DiceLoss', eps=1e-3)
-        self.pixel_proj = PlainConvModule(in_channels, channels, 1, norm_cfg=norm_cfg)
+        self.pixel_proj = (
+            PlainConvModule(in_channels, channels, 1, bias=False, act_cfg=None)
+            if linear_proj
+            else PlainConvModule(in_channels, channels, 1, norm_cfg=norm_cfg)
+        )
         self.query_proj = nn.Linear(text_channels, channels)
         self.rounds = ModuleList(
-            MatchingRound(channels, refinement, norm_cfg) for _ in range(num_rounds)
+            MatchingRound(channels, refinement, norm_cfg, shared_context) for _ in range(num_rounds)
         )
         self.loss_bce = MODELS.build(loss_bce)
         self.loss_dice = MODELS.build(loss_dice)

@@ -91,5 +91,7 @@ class SelectiveFusion(nn.Module):
             Shape (M, C).
         """
         branches = torch.stack((context.mean(1), queries), 1)
-        weights = self.weights(branches.prod(1)).unflatten(-1, (2, -1)).softmax(1)
-        return (weights * branches).sum(1)
+        scores = self.weights(branches.prod(1)).unflatten(-1, (2, -1))
+        # Autocast on the CPU would leave the softmax in bfloat16.
+        weights = scores.softmax(1, dtype=torch.promote_types(scores.dtype, torch.float32))
+        return (weights.to(branches.dtype) * branches).sum(1)

@@ -194,3 +194,25 @@ def test_linear_dice_is_the_papers():
     # Where Eq. 7 is 0 / 0, the loss is 0.
     loss = MODELS.build(dict(type='mmdet.DiceLoss', naive_dice=True, eps=1e-3))
     assert loss(torch.full((1, 2, 2), -100.0), torch.zeros(1, 2, 2)) == 0
+
+
+def test_the_papers_projections_by_hand(tmp_path):
+    """Eq. 1, and rounds that aggregate F while they match with their own projection of it."""
+    vocab_file = write_vocabulary(tmp_path / 'vocab.txt')
+    head = dict(small_ppmn(vocab_file)['head'], num_rounds=1, linear_proj=True, shared_context=True)
+    head = build(vocab_file, head=head).eval().head
+    feats, text = torch.randn(1, 16, 6, 5), torch.randn(3, 24)
+    first, second = head([feats], text, torch.zeros(3, dtype=torch.int64))
+    queries = text @ head.query_proj.weight.T + head.query_proj.bias
+    pixels = torch.einsum('oc,chw->ohw', head.pixel_proj.conv.weight[:, :, 0, 0], feats[0])
+    torch.testing.assert_close(first, torch.einsum('nc,chw->nhw', queries, pixels))
+    assert sorted(head.pixel_proj.state_dict()) == ['conv.weight']
+
+    own = head.rounds[0]
+    index = own.refinement.select(first)
+    context = pixels.flatten(1).T[index]
+    refined = own.query_mlp(own.refinement.aggregation(queries, context))
+    conv, norm = own.pixel_proj.conv, own.pixel_proj.gn
+    projected = torch.einsum('oc,chw->ohw', conv.weight[:, :, 0, 0], pixels)
+    projected = F.group_norm(projected[None], 4, norm.weight, norm.bias)[0].relu()
+    torch.testing.assert_close(second, torch.einsum('nc,chw->nhw', refined, projected))
