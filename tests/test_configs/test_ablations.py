@@ -125,7 +125,7 @@ def test_every_config_is_in_the_table_of_the_readme(config_dir):
 
 @pytest.fixture(scope='module')
 def shapes(tmp_path_factory):
-    root = tmp_path_factory.mktemp('shapes')
+    root = tmp_path_factory.mktemp('data') / 'shapes'
     generate(root, formats=['png'], counts=dict(train=4, val=1), size=64, workers=1)
     return str(root)
 
@@ -185,7 +185,7 @@ class Recorder(Hook):
         self.losses.append({name: float(value) for name, value in outputs.items()})
 
 
-def _train(cfg, name, folder):
+def _train(cfg, folder):
     # The frozen parts' weights come from a checkpoint, as in earnest.
     torch.manual_seed(0)
     pretrained = MODELS.build(cfg.model)
@@ -196,7 +196,7 @@ def _train(cfg, name, folder):
         torch.save(dict(state_dict=weights), folder / 'encoders.pth')
         cfg.load_from = str(folder / 'encoders.pth')
     cfg.work_dir = str(folder)
-    cfg.experiment_name = f'{name.replace("/", "_")}-{id(folder)}'
+    cfg.experiment_name = folder.name  # MMEngine keeps loggers and so on by this name
     recorder = Recorder()
     runner = Runner.from_cfg(cfg)
     runner.register_hook(recorder, priority='LOWEST')
@@ -213,7 +213,7 @@ def _train(cfg, name, folder):
 def test_two_training_steps(ablations, shapes, tmp_path, name):
     cfg = _shrink(Config.fromfile(ablations / f'{name}.py'), shapes)
     frozen = tuple(f'{part}.' for part in cfg.model.frozen)
-    done = _train(cfg, name, tmp_path)
+    done = _train(cfg, tmp_path)
 
     assert len(done.losses) == 2
     kinds = {f'loss_{kind}_{i}' for kind in ('bce', 'dice') for i in range(5)}
