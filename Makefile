@@ -79,7 +79,7 @@ $(DEMO_TRAINED): | $(DEMO_DATA_FILE)
 
 clean: ## Remove what building and testing left behind.
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
-	find mmground tests tools -type d -name __pycache__ -prune -exec rm -rf {} +
+	find mmground projects tests tools -type d -name __pycache__ -prune -exec rm -rf {} +
 
 clean-demo: ## Remove the demo's training and its pictures, but not its data.
 	rm -rf $(DEMO_WORK_DIR) $(DEMO_OUT)

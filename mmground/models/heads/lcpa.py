@@ -1,73 +1,25 @@
 import torch
-from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmground.registry import MODELS
 
-from ..layers.matching import gather_pixels, smooth_logits
-from ..layers.single_query_attention import SingleQueryAttention
+from ..layers.matching import adaptive_max_pixels, gather_pixels, smooth_logits, top_pixels
 
-
-@MODELS.register_module()
-class MCA(BaseModule):
-    """Multi-head cross-modal attention: aggregate selected pixels into each query.
-
-    Eqs. 12-15 of `PPMN <https://doi.org/10.1145/3503161.3548086>`_: a query attends to
-    its pixels and runs through a feed-forward network. It has the official code's form;
-    where the paper's differs:
-
-    - the attention is scaled by the root of the channels of one head (Eq. 12: of all
-      channels), its projections mix the heads' channels and an output projection follows
-      (Eq. 13: each head sees its slice of the channels, and the heads are concatenated);
-    - normalisation follows each residual sum, ``a = LN(q + MCA(q)); q' = LN(a + FFN(a))``
-      (Eqs. 14-15: ``a = q + MCA(q); q' = LN(FFN(LN(a))) + a``).
-
-    Args:
-        channels: Channels C of queries and pixels.
-        num_heads: Heads D.
-        ffn_channels: Hidden width of the feed-forward network.
-        init_cfg: Initialisation. None is PyTorch's own, as the official code.
-    """
-
-    def __init__(
-        self,
-        channels: int = 256,
-        num_heads: int = 8,
-        ffn_channels: int = 2048,
-        init_cfg: dict | None = None,
-    ) -> None:
-        super().__init__(init_cfg)
-        self.attention = SingleQueryAttention(channels, num_heads)
-        self.attention_norm = nn.LayerNorm(channels)
-        self.ffn = FFN(channels, ffn_channels)
-        self.ffn_norm = nn.LayerNorm(channels)
-
-    def forward(self, queries: Tensor, context: Tensor) -> Tensor:
-        """Aggregate.
-
-        Args:
-            queries: R^l, packed. Shape (M, C).
-            context: H_f^l, the features of each query's pixels. Shape (M, S, C).
-
-        Returns:
-            R^{l+1}. Shape (M, C).
-        """
-        queries = self.attention_norm(queries + self.attention(queries, context))
-        return self.ffn_norm(self.ffn(queries))
+SELECTIONS = {'topk': top_pixels, 'adaptive_max_pool': adaptive_max_pixels}
 
 
 @MODELS.register_module()
 class LCPA(BaseModule):
     """Language-compatible pixel aggregation: one round's refinement of the queries.
 
-    Sec. 3.3 of `PPMN <https://doi.org/10.1145/3503161.3548086>`_. Each query picks the
-    S pixels of its image that match it best and aggregates them. It has the official
-    code's form; where the paper's differs:
+    Sec. 3.3 of `PPMN <https://doi.org/10.1145/3503161.3548086>`_. Each query picks S pixels
+    of its image that match it well and aggregates them. By default it has the official code's
+    form; where the paper's differs:
 
-    - the S best pixels are the top S of the previous logits, smoothed (Eq. 11: an adaptive
-      max pooling);
-    - their features are taken from the round's own projection of F (paper: from F).
+    - the pixels are the top S of the previous logits; ``selection='adaptive_max_pool'`` is the
+      paper's (Eq. 11);
+    - the selection sees these logits smoothed; with ``smooth=False`` as they are.
 
     Selection runs over the padded canvas, as in the official code, and takes no gradient.
 
@@ -76,9 +28,15 @@ class LCPA(BaseModule):
         num_points: S, the pixels of each query; all of them where the map has fewer.
         smooth: Whether the selection sees the maps as they are after an upsampling by two
             and a downsampling back, as between two rounds of the official code.
-        aggregation: Config of the part that aggregates them, such as :class:`MCA`, the
-            default; it also gets ``channels``.
+        selection: ``'topk'``, the S best pixels, or ``'adaptive_max_pool'``, the best pixel of
+            each of S bins of the map, see
+            :func:`~mmground.models.layers.matching.adaptive_max_pixels`.
+        aggregation: Config of the part that aggregates them, such as
+            :class:`~mmground.models.heads.MCA`, the default; it also gets ``channels``.
         init_cfg: Initialisation of the whole part.
+
+    Raises:
+        ValueError: If there is no such ``selection``, or no point to select.
     """
 
     def __init__(
@@ -86,12 +44,21 @@ class LCPA(BaseModule):
         channels: int = 256,
         num_points: int = 200,
         smooth: bool = True,
+        selection: str = 'topk',
         aggregation: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        if selection not in SELECTIONS:
+            raise ValueError(f'selection must be one of {sorted(SELECTIONS)}, got {selection!r}')
+        if num_points < 1:
+            raise ValueError(
+                f'num_points must be at least 1, got {num_points}; for a head that aggregates no '
+                'pixel, set its num_rounds=0'
+            )
         self.num_points = num_points
         self.smooth = smooth
+        self.selection = selection
         self.aggregation = MODELS.build(dict(channels=channels, **(aggregation or {'type': 'MCA'})))
 
     def forward(
@@ -101,7 +68,7 @@ class LCPA(BaseModule):
 
         Args:
             queries: R of this round, packed. Shape (M, C).
-            pixels: This round's projection of F. Shape (B, C, h, w).
+            pixels: The features to aggregate, a projection of F. Shape (B, C, h, w).
             logits: H of the previous round. Shape (M, h, w).
             image_index: The image of each query, ascending. Shape (M, ).
 
@@ -124,5 +91,4 @@ class LCPA(BaseModule):
         logits = logits.float()
         if self.smooth:
             logits = smooth_logits(logits)
-        logits = logits.flatten(1)
-        return logits.topk(min(self.num_points, logits.shape[1]), sorted=False).indices
+        return SELECTIONS[self.selection](logits, self.num_points)

@@ -26,13 +26,21 @@ class MatchingRound(BaseModule):
         channels: Channels C.
         refinement: Config of the part that refines the queries, such as :class:`LCPA`.
         norm_cfg: Normalisation of the pixel projection.
+        shared_context: Whether the refinement sees the pixels as all rounds share them, and not
+            this round's projection of them.
         num_hidden: Hidden layers of the perceptron.
     """
 
     def __init__(
-        self, channels: int, refinement: dict, norm_cfg: dict, num_hidden: int = 3
+        self,
+        channels: int,
+        refinement: dict,
+        norm_cfg: dict,
+        shared_context: bool = False,
+        num_hidden: int = 3,
     ) -> None:
         super().__init__()
+        self.shared_context = shared_context
         self.pixel_proj = PlainConvModule(channels, channels, 1, norm_cfg=norm_cfg)
         self.refinement = MODELS.build(dict(channels=channels, **refinement))
         layers = []
@@ -58,9 +66,10 @@ class MatchingRound(BaseModule):
         Returns:
             R^{l+1}, (M, C), and H^{l+1}, (M, h, w).
         """
-        pixels = self.pixel_proj(pixels)
-        queries = self.refinement(queries, pixels, logits, image_index)
-        return queries, match_pixels(self.query_mlp(queries), pixels, image_index)
+        projected = self.pixel_proj(pixels)
+        context = pixels if self.shared_context else projected
+        queries = self.refinement(queries, context, logits, image_index)
+        return queries, match_pixels(self.query_mlp(queries), projected, image_index)
 
 
 @MODELS.register_module()
@@ -69,12 +78,15 @@ class PhrasePixelHead(BaseModule):
 
     Secs. 3.2-3.3 of `PPMN <https://doi.org/10.1145/3503161.3548086>`_. A query is a word
     piece of a phrase, as in the official code: it is supervised with its phrase's mask,
-    and at inference the probabilities of a phrase's pieces are averaged (Sec. 4.2). How
-    a round refines the queries is the part ``refinement``, which makes the system.
+    and at inference the probabilities of a phrase's pieces are averaged (Sec. 4.2). With
+    ``query='phrase'`` a query is a phrase, as R in the paper's Secs. 3.1-3.2: the mean of the
+    features of its pieces. How a round refines the queries is the part ``refinement``, which
+    makes the system.
 
-    Two more forms of the official code: the projection of F (paper, Eq. 1: linear) has a
-    GroupNorm and a ReLU, and maps are supervised at twice the resolution of F (paper,
-    Sec. 3.2: at that of F).
+    Other defaults are forms of the official code, too. The projection of F has a GroupNorm and a
+    ReLU; with ``linear_proj`` it is the paper's (Eq. 1). A round aggregates its own
+    projection of the pixels; with ``shared_context`` those of F, as the paper (Sec. 3.3). Maps
+    are supervised at twice the resolution of F, always (paper, Sec. 3.2: at that of F).
 
     Queries of a batch are packed, ``(M, C)`` with the image of each; padded slots do not
     exist. Maps have the stride of F until they are supervised or read: there they are
@@ -85,6 +97,10 @@ class PhrasePixelHead(BaseModule):
         text_channels: Channels of the text features.
         channels: C, the common width of queries and pixels.
         num_rounds: L, rounds of refinement; 0 keeps the first matching only.
+        query: What a query is, a word ``'piece'`` of a phrase or a whole ``'phrase'``.
+        linear_proj: Whether the first projection of F is linear, without bias.
+        shared_context: Whether the rounds aggregate pixels of that first projection of F, which
+            they share, and not each of its own projection of it.
         refinement: Config of a round's refinement; it also gets ``channels``.
         loss_bce: Config of the loss on logits, Eq. 5.
         loss_dice: Config of the region loss, Eq. 8. The official code has squared
@@ -96,6 +112,9 @@ class PhrasePixelHead(BaseModule):
             grid for metrics that score there (False).
         norm_cfg: Normalisation of the pixel projections.
         init_cfg: Initialisation. None is PyTorch's own, as the official code.
+
+    Raises:
+        ValueError: If there is no such ``query``.
     """
 
     def __init__(
@@ -104,6 +123,9 @@ class PhrasePixelHead(BaseModule):
         text_channels: int = 768,
         channels: int = 256,
         num_rounds: int = 3,
+        query: str = 'piece',
+        linear_proj: bool = False,
+        shared_context: bool = False,
         refinement: dict | None = None,
         loss_bce: dict | None = None,
         loss_dice: dict | None = None,
@@ -113,14 +135,21 @@ class PhrasePixelHead(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        if query not in ('piece', 'phrase'):
+            raise ValueError(f"query must be 'piece' or 'phrase', got {query!r}")
+        self.query = query
         norm_cfg = norm_cfg or dict(type='GN', num_groups=32)
         refinement = refinement or dict(type='LCPA')
         loss_bce = loss_bce or dict(type='BCELoss')
         loss_dice = loss_dice or dict(type='mmdet.DiceLoss', eps=1e-3)
-        self.pixel_proj = PlainConvModule(in_channels, channels, 1, norm_cfg=norm_cfg)
+        self.pixel_proj = (
+            PlainConvModule(in_channels, channels, 1, bias=False, act_cfg=None)
+            if linear_proj
+            else PlainConvModule(in_channels, channels, 1, norm_cfg=norm_cfg)
+        )
         self.query_proj = nn.Linear(text_channels, channels)
         self.rounds = ModuleList(
-            MatchingRound(channels, refinement, norm_cfg) for _ in range(num_rounds)
+            MatchingRound(channels, refinement, norm_cfg, shared_context) for _ in range(num_rounds)
         )
         self.loss_bce = MODELS.build(loss_bce)
         self.loss_dice = MODELS.build(loss_dice)
@@ -151,7 +180,9 @@ class PhrasePixelHead(BaseModule):
     def pack_queries(
         self, text: TextFeatures, data_samples: Sequence[GroundingDataSample]
     ) -> 'PhraseQueries':
-        """Collect the pieces of all phrases of a batch as queries, image by image.
+        """Collect the queries of all phrases of a batch, image by image.
+
+        These are the pieces of each phrase or, with ``query='phrase'``, one mean of them.
 
         Args:
             text: The encoded texts, one per sample.
@@ -163,6 +194,8 @@ class PhrasePixelHead(BaseModule):
         spans = torch.tensor(spans, dtype=torch.int64).reshape(-1, 2).to(device)
         text_index = torch.arange(len(data_samples)).repeat_interleave(counts).to(device)
         features, phrase_index = text.phrase_pieces(spans, text_index)
+        if self.query == 'phrase':
+            features, phrase_index = mean_of_runs(features, phrase_index)
         images = torch.tensor([sample.image_index for sample in data_samples], device=device)
         image_index, order = images[text_index[phrase_index]].sort(stable=True)
         return PhraseQueries(
@@ -304,7 +337,7 @@ class PhrasePixelHead(BaseModule):
         ]
 
     def predict_by_feat(self, logits: Tensor, phrase_index: Tensor, num_phrases: int) -> Tensor:
-        """Pool the last map over each phrase's pieces: the mean of their probabilities.
+        """Pool the last map over each phrase's queries: the mean of their probabilities.
 
         Args:
             logits: H^L. Shape (M, h, w).
@@ -353,6 +386,22 @@ class PhraseQueries:
     def dropped(self) -> Tensor:
         """Phrases without a query. Bool, shape (P, )."""
         return torch.bincount(self.phrase_index, minlength=sum(self.counts)) == 0
+
+
+def mean_of_runs(features: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Average the features that have the same index, in float32.
+
+    Args:
+        features: Shape (M, C).
+        index: What each feature belongs to, ascending. Shape (M, ).
+
+    Returns:
+        The means, (K, C), in the features' type, and the index of each, (K, ).
+    """
+    present, run, counts = index.unique_consecutive(return_inverse=True, return_counts=True)
+    sums = features.new_zeros((len(present), features.shape[1]), dtype=torch.float32)
+    means = sums.index_add_(0, run, features.float()) / counts[:, None]
+    return means.to(features.dtype), present
 
 
 def upsample_by_two(logits: Tensor) -> Tensor:

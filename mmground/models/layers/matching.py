@@ -52,6 +52,41 @@ def smooth_logits(logits: Tensor) -> Tensor:
     return 0.75 * rows[..., 1:-1] + 0.125 * (rows[..., :-2] + rows[..., 2:])
 
 
+def top_pixels(logits: Tensor, num: int) -> Tensor:
+    """Positions of the pixels with the highest logits, as the official PPMN selects.
+
+    Args:
+        logits: Shape (M, h, w).
+        num: S, pixels per map; all of them where a map has fewer.
+
+    Returns:
+        Row-major positions, in no particular order. Shape (M, min(S, h * w)).
+    """
+    logits = logits.flatten(1)
+    return logits.topk(min(num, logits.shape[1]), sorted=False).indices
+
+
+def adaptive_max_pixels(logits: Tensor, num: int) -> Tensor:
+    """Positions of the highest logit in each of S bins of a map.
+
+    Eq. 11 of PPMN, an adaptive max pooling that returns its indices. The paper does not say
+    how S bins lie on the map; here the map is flattened, and a bin is a run of
+    about ``h * w / S`` consecutive pixels in row-major order, so that the pixels
+    are spread over the whole map.
+
+    Args:
+        logits: Shape (M, h, w).
+        num: S, bins of a map; one per pixel where a map has fewer pixels.
+
+    Returns:
+        Row-major positions. Shape (M, min(S, h * w)). Bins overlap by a pixel where S does
+        not divide the size of the map, so that a position may occur twice.
+    """
+    logits = logits.flatten(1)
+    size = min(num, logits.shape[1])
+    return F.adaptive_max_pool1d(logits[:, None], size, return_indices=True)[1][:, 0]
+
+
 def gather_pixels(pixels: Tensor, index: Tensor, image_index: Tensor) -> Tensor:
     """Features of selected pixels of each query's image.
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 class SingleQueryAttention(BaseModule):
     """Multi-head attention of one query over keys of its own.
 
-    The value is that of ``torch.nn.MultiheadAttention`` (same parameters under the
-    same names, scale ``1 / sqrt(channels / num_heads)``) for a query of length one
-    whose keys are also the values. It is computed without projecting the keys:
+    The value is that of ``torch.nn.MultiheadAttention`` (same parameters under the same names;
+    unless told otherwise, the same scale ``1 / sqrt(channels / num_heads)``) for a query of
+    length one whose keys are also the values. It is computed without projecting the keys:
     with one query, ``(W_q q) . (W_k k) = (W_k^T W_q q) . k``, the key's bias is the
     same for all keys and drops out of the softmax, and the values' projection
     commutes with their weighted mean. For S keys this takes ``num_heads`` products a
@@ -19,13 +19,16 @@ class SingleQueryAttention(BaseModule):
     Args:
         channels: Channels C of queries and keys.
         num_heads: Heads.
+        scale_channels: Number by whose root the scores are divided. None: the channels of
+            one head, as PyTorch's module.
     """
 
-    def __init__(self, channels: int, num_heads: int) -> None:
+    def __init__(self, channels: int, num_heads: int, scale_channels: int | None = None) -> None:
         super().__init__()
         if channels % num_heads:
             raise ValueError(f'{channels} channels do not divide into {num_heads} heads')
         self.num_heads = num_heads
+        self.scale_channels = scale_channels or channels / num_heads
         # Holds the parameters and their initialisation only.
         self.attn = nn.MultiheadAttention(channels, num_heads, batch_first=True)
 
@@ -39,13 +42,12 @@ class SingleQueryAttention(BaseModule):
         Returns:
             Shape (M, C).
         """
-        channels = query.shape[-1]
         to_query, to_key, to_value = self.attn.in_proj_weight.chunk(3)
         bias_query, _, bias_value = self.attn.in_proj_bias.chunk(3)
         query = (query @ to_query.T + bias_query).unflatten(-1, (self.num_heads, -1))
         to_key = to_key.unflatten(0, (self.num_heads, -1))
         query = torch.einsum('mhd,hdc->mhc', query, to_key)
-        query = query / math.sqrt(channels / self.num_heads)
+        query = query / math.sqrt(self.scale_channels)
         scores = query @ keys.transpose(1, 2)
         # Autocast on the CPU would leave the softmax in bfloat16.
         precision = torch.promote_types(scores.dtype, torch.float32)

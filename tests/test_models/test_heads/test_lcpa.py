@@ -1,3 +1,4 @@
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -52,3 +53,37 @@ def test_selection_takes_no_gradient():
     part(torch.randn(3, 16), pixels, logits, IMAGE_INDEX).sum().backward()
     assert logits.grad is None
     assert pixels.grad is not None
+
+
+def test_adaptive_max_pooling_takes_the_best_of_every_bin():
+    part = LCPA(channels=16, num_points=5, selection='adaptive_max_pool', smooth=False)
+    logits = torch.randn(3, 4, 6)
+    index = part.select(logits)
+    assert index.shape == (3, 5)
+    for own, flat in zip(index, logits.flatten(1), strict=True):
+        for s in range(5):
+            start, end = s * 24 // 5, -(-(s + 1) * 24 // 5)
+            assert own[s] == start + flat[start:end].argmax()
+    assert not torch.equal(
+        index.sort().values,
+        LCPA(channels=16, num_points=5, smooth=False).select(logits).sort().values,
+    )
+
+
+def test_more_bins_than_pixels_take_every_pixel():
+    part = LCPA(channels=16, num_points=100, selection='adaptive_max_pool')
+    index = part.select(torch.randn(2, 3, 4))
+    assert torch.equal(index, torch.arange(12).expand(2, 12))
+
+
+@pytest.mark.parametrize('selection', ['topk', 'adaptive_max_pool'])
+def test_selection_of_no_query(selection):
+    part = LCPA(channels=16, num_points=5, selection=selection)
+    assert part.select(torch.zeros(0, 4, 6)).shape == (0, 5)
+
+
+def test_selections_that_do_not_exist():
+    with pytest.raises(ValueError, match='selection must be one of'):
+        LCPA(selection='random')
+    with pytest.raises(ValueError, match='num_rounds=0'):
+        LCPA(num_points=0)

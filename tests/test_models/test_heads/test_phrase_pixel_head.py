@@ -3,6 +3,8 @@ import torch
 import torch.nn.functional as F
 from small_ppmn import batch, build, sample, small_ppmn, write_vocabulary
 
+from mmground.registry import MODELS
+
 
 @pytest.fixture
 def model(tmp_path):
@@ -129,3 +131,88 @@ def test_no_round_keeps_the_first_matching(tmp_path):
     model = build(vocab_file, head=head)
     losses = model(**model.data_preprocessor(batch(sample('[a star]'))), mode='loss')
     assert set(losses) == {'loss_bce_0', 'loss_dice_0', 'dropped_phrases'}
+
+
+def test_phrase_queries_are_means_of_pieces(tmp_path):
+    vocab_file = write_vocabulary(tmp_path / 'vocab.txt')
+    head = dict(small_ppmn(vocab_file)['head'], query='phrase')
+    model = build(vocab_file, head=head).eval()
+    data = batch(
+        sample('[a red star] on [the grass]', path='a.jpg'),
+        sample('[two blue rings]', path='b.jpg'),
+        sample('[a ring] ' + 'star ' * 30 + '[the grass]', path='a.jpg'),
+    )
+    model.head.test_cfg['keep_grid_probs'] = True
+    feats, text, data_samples = _encode(model, data)
+    queries = model.head.pack_queries(text, data_samples)
+    # The images of the first and the third text come first; the last phrase is cut off.
+    assert queries.image_index.tolist() == [0, 0, 0, 1]
+    assert queries.phrase_index.tolist() == [0, 1, 3, 2]
+    assert queries.dropped.tolist() == [False] * 4 + [True]
+    pieces = [text.pieces[0, 1:4], text.pieces[0, 5:7], text.pieces[2, 1:3], text.pieces[1, 1:5]]
+    expected = torch.stack([sum(own) / len(own) for own in pieces])
+    torch.testing.assert_close(queries.features, expected)
+
+    losses = model.head.loss(feats, text, data_samples)
+    assert losses['dropped_phrases'] == 1
+    maps = model.head(feats, queries.features, queries.image_index)
+    targets = model.head.targets(data_samples, maps[0].shape[-2:])[[0, 1, 3, 2]].float()
+    logits = F.interpolate(maps[-1][None], scale_factor=2, mode='bilinear')[0]
+    bce = F.binary_cross_entropy_with_logits(logits, targets)
+    torch.testing.assert_close(losses['loss_bce_2'], bce)
+
+    with torch.no_grad():
+        predictions = model.head.predict(feats, text, data_samples)
+    grid_probs = torch.cat([prediction.grid_probs for prediction in predictions])
+    torch.testing.assert_close(grid_probs[[0, 1, 3, 2]], logits.sigmoid())
+    assert predictions[2].dropped.tolist() == [False, True]
+
+
+def test_phrases_of_one_piece_are_the_same_in_both_forms(tmp_path):
+    vocab_file = write_vocabulary(tmp_path / 'vocab.txt')
+    data = batch(sample('a red [star] on the [grass]'))
+    masks = []
+    for query in ('piece', 'phrase'):
+        head = dict(small_ppmn(vocab_file)['head'], query=query)
+        model = build(vocab_file, head=head).eval()
+        masks.append(model(**model.data_preprocessor(data), mode='tensor')[-1])
+    torch.testing.assert_close(*masks)
+    with pytest.raises(ValueError, match="query must be 'piece' or 'phrase', got 'word'"):
+        build(vocab_file, head=dict(head, query='word'))
+
+
+def test_linear_dice_is_the_papers():
+    """Eq. 7; mmdet's epsilon is a thousandth of a pixel on both sides of the fraction."""
+    logits, targets = torch.randn(5, 8, 9), (torch.rand(5, 8, 9) > 0.7).float()
+    total = 0
+    for own, target in zip(logits.sigmoid(), targets, strict=True):
+        overlap = (own * target).sum()
+        total += 1 - 2 * overlap / (own.sum() + target.sum())
+    for eps, tolerance in ((1e-3, 1e-4), (1e-12, 1e-6)):
+        loss = MODELS.build(dict(type='mmdet.DiceLoss', naive_dice=True, eps=eps))
+        torch.testing.assert_close(loss(logits, targets), total / 5, atol=tolerance, rtol=0)
+    # Where Eq. 7 is 0 / 0, the loss is 0.
+    loss = MODELS.build(dict(type='mmdet.DiceLoss', naive_dice=True, eps=1e-3))
+    assert loss(torch.full((1, 2, 2), -100.0), torch.zeros(1, 2, 2)) == 0
+
+
+def test_the_papers_projections_by_hand(tmp_path):
+    """Eq. 1, and rounds that aggregate F while they match with their own projection of it."""
+    vocab_file = write_vocabulary(tmp_path / 'vocab.txt')
+    head = dict(small_ppmn(vocab_file)['head'], num_rounds=1, linear_proj=True, shared_context=True)
+    head = build(vocab_file, head=head).eval().head
+    feats, text = torch.randn(1, 16, 6, 5), torch.randn(3, 24)
+    first, second = head([feats], text, torch.zeros(3, dtype=torch.int64))
+    queries = text @ head.query_proj.weight.T + head.query_proj.bias
+    pixels = torch.einsum('oc,chw->ohw', head.pixel_proj.conv.weight[:, :, 0, 0], feats[0])
+    torch.testing.assert_close(first, torch.einsum('nc,chw->nhw', queries, pixels))
+    assert sorted(head.pixel_proj.state_dict()) == ['conv.weight']
+
+    own = head.rounds[0]
+    index = own.refinement.select(first)
+    context = pixels.flatten(1).T[index]
+    refined = own.query_mlp(own.refinement.aggregation(queries, context))
+    conv, norm = own.pixel_proj.conv, own.pixel_proj.gn
+    projected = torch.einsum('oc,chw->ohw', conv.weight[:, :, 0, 0], pixels)
+    projected = F.group_norm(projected[None], 4, norm.weight, norm.bias)[0].relu()
+    torch.testing.assert_close(second, torch.einsum('nc,chw->nhw', refined, projected))

@@ -1,0 +1,19 @@
+# PPMN as the paper's text describes it, wherever that can be switched: all its forms together, BERT
+# trained, and a total batch of 12.
+_base_ = '../ppmn_r101-fpn-bert_4xb12-14e_png.py'
+
+model = dict(
+    head=dict(
+        query='phrase',
+        linear_proj=True,
+        shared_context=True,
+        refinement=dict(
+            selection='adaptive_max_pool',
+            smooth=False,
+            aggregation=dict(scale='all', norm_order='sandwich'),
+        ),
+        loss_dice=dict(naive_dice=True),
+    )
+)
+train_dataloader = dict(batch_size=3)
+auto_scale_lr = dict(base_batch_size=12)

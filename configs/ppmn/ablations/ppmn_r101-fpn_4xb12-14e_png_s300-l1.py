@@ -1,0 +1,4 @@
+# Table 2, S = 300, L = 1.
+_base_ = '../ppmn_r101-fpn_4xb12-14e_png.py'
+
+model = dict(head=dict(num_rounds=1, refinement=dict(num_points=300)))

@@ -1,0 +1,106 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmground.registry import MODELS
+
+AGGREGATIONS = {
+    'MCA': dict(type='MCA', num_heads=4),
+    'MUTAN': dict(type='MUTAN', factor_channels=6, fused_channels=5, rank=2),
+    'SKNet': dict(type='SKNet'),
+}
+
+
+def _build(name, **changes):
+    part = MODELS.build(dict(channels=16, ffn_channels=8, **AGGREGATIONS[name], **changes))
+    for norm in (part.attention_norm, part.ffn_norm):
+        torch.nn.init.normal_(norm.weight)
+        torch.nn.init.normal_(norm.bias)
+    return part.double()
+
+
+def _layer_norm(x, norm):
+    centred = x - x.mean()
+    return centred / (centred.square().mean() + 1e-5).sqrt() * norm.weight + norm.bias
+
+
+def _ffn(x, ffn):
+    first, second = ffn.layers[0][0], ffn.layers[1]
+    return second.weight @ torch.relu(first.weight @ x + first.bias) + second.bias
+
+
+@pytest.mark.parametrize('norm_order', ['post', 'sandwich'])
+@pytest.mark.parametrize('name', AGGREGATIONS)
+def test_norm_order(name, norm_order):
+    """The code's order, and the paper's Eqs. 14-15, around every aggregation."""
+    part = _build(name, norm_order=norm_order)
+    queries = torch.randn(3, 16, dtype=torch.float64)
+    context = torch.randn(3, 5, 16, dtype=torch.float64)
+    aggregated = part.attention(queries, context)
+    output = part(queries, context)
+    for n in range(3):
+        a = aggregated[n] + queries[n]
+        if norm_order == 'post':
+            a = _layer_norm(a, part.attention_norm)
+            expected = _layer_norm(a + _ffn(a, part.ffn), part.ffn_norm)
+        else:
+            inner = _ffn(_layer_norm(a, part.attention_norm), part.ffn)
+            expected = _layer_norm(inner, part.ffn_norm) + a
+        torch.testing.assert_close(output[n], expected)
+
+
+@pytest.mark.parametrize(('scale', 'divisor'), [('head', math.sqrt(4)), ('all', math.sqrt(16))])
+def test_scale_of_the_attention(scale, divisor):
+    attention = _build('MCA', scale=scale).attention
+    queries = torch.randn(3, 16, dtype=torch.float64)
+    context = torch.randn(3, 5, 16, dtype=torch.float64)
+    to_q, to_k, to_v = attention.attn.in_proj_weight.chunk(3)
+    output = attention(queries, context)
+    for n in range(3):
+        q, k, v = to_q @ queries[n], context[n] @ to_k.T, context[n] @ to_v.T
+        heads = []
+        for d in range(4):
+            own = slice(4 * d, 4 * d + 4)
+            weights = F.softmax(k[:, own] @ q[own] / divisor, dim=0)
+            heads.append(weights @ v[:, own])
+        expected = attention.attn.out_proj.weight @ torch.cat(heads)
+        torch.testing.assert_close(output[n], expected)
+
+
+@pytest.mark.parametrize('name', AGGREGATIONS)
+def test_all_parameters_and_inputs_get_gradients(name):
+    part = _build(name)
+    queries = torch.randn(3, 16, dtype=torch.float64, requires_grad=True)
+    context = torch.randn(3, 5, 16, dtype=torch.float64, requires_grad=True)
+    (part(queries, context) * torch.randn(3, 16)).sum().backward()
+    for tensor in (queries, context, *part.parameters()):
+        assert tensor.grad.isfinite().all() and tensor.grad.any()
+
+
+@pytest.mark.parametrize('name', AGGREGATIONS)
+def test_queries_without_pixels_in_the_batch(name):
+    output = _build(name)(
+        torch.zeros(0, 16, dtype=torch.float64), torch.zeros(0, 5, 16, dtype=torch.float64)
+    )
+    assert output.shape == (0, 16)
+
+
+def test_the_default_is_the_official_form():
+    part = MODELS.build(dict(type='MCA', channels=16, num_heads=4))
+    assert part.norm_order == 'post'
+    assert part.attention.scale_channels == 4
+    assert sorted({name.split('.')[0] for name in part.state_dict()}) == [
+        'attention',
+        'attention_norm',
+        'ffn',
+        'ffn_norm',
+    ]
+
+
+def test_unknown_forms():
+    with pytest.raises(ValueError, match="norm_order must be 'post' or 'sandwich', got 'pre'"):
+        _build('SKNet', norm_order='pre')
+    with pytest.raises(ValueError, match="scale must be 'head' or 'all', got 'none'"):
+        _build('MCA', scale='none')
