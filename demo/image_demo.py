@@ -3,7 +3,7 @@
 Example::
 
     python demo/image_demo.py photo.jpg 'A [man] throws [a red frisbee].' \
-        configs/ppmn/ppmn_r18-fpn_1xb16_shapes.py checkpoint.pth --out-dir out
+        configs/ppmn/ppmn_r18-fpn_1xb16_shapes.py checkpoint.pth --out-dir out --panoptic
 """
 
 import argparse
@@ -29,6 +29,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--device', help='device to run on; a GPU if there is one by default')
     parser.add_argument('--batch-size', type=int, default=1, help='images in one pass')
+    parser.add_argument(
+        '--panoptic',
+        action='store_true',
+        help='also merge the phrases into a panoptic segmentation, in COCO format (panoptic)',
+    )
     parser.add_argument('--show', action='store_true', help='show the pictures in a window')
     parser.add_argument(
         '--trust-checkpoint',
@@ -62,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             phrases=args.phrases,
             batch_size=args.batch_size,
             show=args.show,
+            panoptic=args.panoptic,
             out_dir=args.out_dir,
         )
     except (ValueError, OSError, ImportError) as error:
@@ -69,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for prediction in results['predictions']:
         print(f'\n{prediction["img_path"]}')
         print(format_table(prediction))
+        if 'segments' in prediction:
+            print(format_segments(prediction))
     if results['files']:
         print('\nwritten:')
         for path in results['files']:
@@ -97,6 +105,37 @@ def format_table(prediction: dict) -> str:
                 ', '.join(f'{value:.0f}' for value in box) if box is not None else 'none',
             )
         )
+    return _format_rows(rows)
+
+
+def format_segments(prediction: dict) -> str:
+    """The panoptic segmentation of a prediction as a text table.
+
+    Args:
+        prediction: A dict of the inferencer's ``predictions`` with ``segments``.
+
+    Returns:
+        A line per segment with its phrases, and a last one for phrases that have none.
+    """
+    texts = [phrase['text'] for phrase in prediction['phrases']]
+    pixels = prediction['height'] * prediction['width']
+    rows = [('segment', 'area', 'score', 'box (x1, y1, x2, y2)')]
+    rows += [
+        (
+            ' = '.join(texts[index] for index in segment['phrases']),
+            f'{segment["area"] / pixels:.1%}',
+            f'{segment["score"]:.2f}',
+            ', '.join(f'{value:.0f}' for value in segment['bbox']),
+        )
+        for segment in prediction['segments']
+    ]
+    placed = {index for segment in prediction['segments'] for index in segment['phrases']}
+    left_out = [text for index, text in enumerate(texts) if index not in placed]
+    table = _format_rows(rows)
+    return f'{table}\n  without a segment: {", ".join(left_out)}' if left_out else table
+
+
+def _format_rows(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return '\n'.join(
         f'  {row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}'

@@ -1,5 +1,7 @@
 """A model without training: a phrase that names a colour refers to its pixels."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -15,10 +17,22 @@ COLORS = dict(red=(0, 0, 255), green=(0, 255, 0), blue=(255, 0, 0))
 
 @MODELS.register_module(force=True)
 class ToyGrounder(BaseModel):
-    """Mask of a phrase: the pixels of the colours that it names. Score: ``strength``."""
+    """Mask of a phrase: the pixels of the colours that it names. Score: ``strength``.
 
-    def __init__(self, channels: int = 2, predict_boxes: bool = False, data_preprocessor=None):
+    With ``panoptic`` it has a head that keeps probabilities: a phrase that names fewer colours
+    is surer of them.
+    """
+
+    def __init__(
+        self,
+        channels: int = 2,
+        predict_boxes: bool = False,
+        panoptic: bool = False,
+        data_preprocessor=None,
+    ):
         super().__init__(data_preprocessor)
+        if panoptic:
+            self.head = SimpleNamespace(test_cfg=dict(threshold=0.5, keep_grid_probs=False))
         self.strength = nn.Parameter(torch.full((channels,), 0.25))
         self.predict_boxes = predict_boxes
 
@@ -36,6 +50,11 @@ class ToyGrounder(BaseModel):
                 masks=geometry.inverse_masks(masks) > 0.5,
                 scores=self.strength.detach().mean().expand(len(masks)),
             )
+            if hasattr(self, 'head') and self.head.test_cfg['keep_grid_probs']:
+                sample.set_metainfo(dict(geometry=geometry))
+                colors = [len(COLORS.keys() & phrase['text'].split()) for phrase in sample.phrases]
+                surety = 0.95 - 0.1 * torch.tensor(colors, dtype=torch.float32)
+                sample.pred_phrases.grid_probs = masks * surety[:, None, None]
             if self.predict_boxes:
                 sample.pred_phrases.bboxes = torch.ones(len(masks), 4)
         return data_samples

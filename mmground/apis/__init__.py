@@ -1,10 +1,12 @@
 from mmground.utils.checkpoint import load_weights, read_checkpoint
 
+from .coco_panoptic import coco_panoptic
 from .grounding_inferencer import GroundingInferencer, prediction_to_dict
 from .inference import init_model
 
 __all__ = [
     'GroundingInferencer',
+    'coco_panoptic',
     'init_model',
     'load_weights',
     'prediction_to_dict',

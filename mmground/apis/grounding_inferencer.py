@@ -1,7 +1,8 @@
 import os
 import os.path as osp
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby, islice
 from math import ceil
 from pathlib import Path
 from typing import ClassVar
@@ -9,17 +10,20 @@ from typing import ClassVar
 import mmcv
 import mmengine
 import numpy as np
+import torch
 from mmengine import fileio
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.infer import BaseInferencer
+from mmengine.structures import BaseDataElement
 from pycocotools import mask as coco_mask
 from rich.progress import track
 from torch import nn
 
 from mmground.registry import INFERENCERS, TRANSFORMS, VISUALIZERS
-from mmground.structures import GroundingDataSample, resolve_phrases
+from mmground.structures import GroundingDataSample, merge_panoptic, resolve_phrases
 
+from .coco_panoptic import coco_panoptic
 from .inference import init_model
 
 IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
@@ -49,10 +53,11 @@ class GroundingInferencer(BaseInferencer):
         >>> inferencer = GroundingInferencer('ppmn_r18-fpn_1xb16_shapes.py', 'ppmn.pth')
         >>> result = inferencer('photo.jpg', 'A [man] throws [a red frisbee].', out_dir='out')
         >>> [(phrase['text'], phrase['area']) for phrase in result['predictions'][0]['phrases']]
+        >>> inferencer('photo.jpg', ['[a man] walks', '[the grass]'])  # the image runs once
     """
 
     preprocess_kwargs: ClassVar[set[str]] = {'texts', 'phrases'}
-    forward_kwargs: ClassVar[set[str]] = set()
+    forward_kwargs: ClassVar[set[str]] = {'panoptic'}
     visualize_kwargs: ClassVar[set[str]] = {
         'return_vis',
         'show',
@@ -60,7 +65,7 @@ class GroundingInferencer(BaseInferencer):
         'draw_pred',
         'vis_out_dir',
     }
-    postprocess_kwargs: ClassVar[set[str]] = {'pred_out_dir'}
+    postprocess_kwargs: ClassVar[set[str]] = {'pred_out_dir', 'panoptic_out_dir'}
 
     def __init__(
         self,
@@ -84,14 +89,15 @@ class GroundingInferencer(BaseInferencer):
     def __call__(
         self,
         inputs: str | Path | np.ndarray | Sequence[str | Path | np.ndarray],
-        texts: str | Sequence[str],
-        phrases: Sequence[str] | Sequence[Sequence[str] | None] | None = None,
+        texts: str | Sequence[str] | Sequence[str | Sequence[str]],
+        phrases: Sequence | None = None,
         batch_size: int = 1,
         return_datasamples: bool = False,
         return_vis: bool = False,
         show: bool = False,
         wait_time: float = 0,
         draw_pred: bool = True,
+        panoptic: bool = False,
         out_dir: str | Path = '',
         no_save_vis: bool = False,
         no_save_pred: bool = False,
@@ -101,26 +107,37 @@ class GroundingInferencer(BaseInferencer):
         Args:
             inputs: An image file, an image (BGR, (H, W, 3) uint8), a list of those, or
                 a folder, of which all images are taken in the order of their names.
-            texts: One text for all images, or a list with a text for each. Brackets
-                mark the phrases: ``'A [man] throws [a red frisbee]'``; a literal
-                bracket is written ``\[``.
-            phrases: In place of brackets: the phrases of the text, as they stand in it,
-                or a list with such a list (or None) for each image. With neither, the
-                noun phrases that spaCy finds. To ground a whole expression, list it.
-            batch_size: Images in one pass of the model.
+            texts: For one image: its text, or a list of texts about it. For a list of
+                images or a folder: one text for all of them, or a list with, for each
+                image, its text or a list of texts about it. Brackets mark the phrases:
+                ``'A [man] throws [a red frisbee]'``; a literal bracket is written ``\[``.
+            phrases: In place of brackets: a list of phrases, as they stand in the text, that
+                holds for every text; or a list of the form of ``texts`` in which each
+                text's place has such a list (or None; or, for one text for all images, a
+                list with an entry for each image). With neither, the noun phrases that
+                spaCy finds. To ground a whole expression, list it.
+            batch_size: Images in one pass of the model. All texts of an image go with it,
+                so that it is encoded once; of an image that is listed several times in a
+                row, too (the same file name or the same array object).
             return_datasamples: Return the data samples in place of dicts.
             return_vis: Return the pictures as well.
             show: Show each picture in a window.
             wait_time: Seconds for which it is shown; 0 waits for a key.
             draw_pred: Draw the predictions. Without it, pictures show image and text.
-            out_dir: Folder to write ``vis/<name>.png`` and ``preds/<name>.json`` to.
-                The name is the image file's; images of one name in one call get
-                ``_1``, ``_2``, ... Arrays are numbered. Empty writes nothing.
+            panoptic: Also merge the phrases of each text into a panoptic segmentation, in
+                which a pixel belongs to one segment at most, see
+                :func:`~mmground.structures.merge_panoptic`. Pictures show it beside the
+                masks. For systems that keep the phrases' probabilities.
+            out_dir: Folder to write ``vis/<name>.png``, ``preds/<name>.json`` and, with
+                ``panoptic``, ``panoptic/<name>.png`` and ``.json`` to, the last two in the
+                format of COCO, see :func:`~mmground.apis.coco_panoptic`. The name is the
+                image file's, arrays are numbered; where a call has a name again, for
+                another text or image, it gets ``_1``, ``_2``, ... Empty writes nothing.
             no_save_vis: Do not write pictures.
             no_save_pred: Do not write predictions.
 
         Returns:
-            ``predictions``: per image a dict that JSON can hold, with
+            ``predictions``: per text, image by image, a dict that JSON can hold, with
 
             - ``img_path`` (str, or None for an array), ``text`` (without mark-up),
               ``height``, ``width``
@@ -129,6 +146,8 @@ class GroundingInferencer(BaseInferencer):
               in the size of the image) and its ``area`` in pixels; ``bbox`` (xyxy in
               pixels; the box around the mask where the system predicts no box, None
               if the mask is empty).
+            - ``segments``: with ``panoptic`` the segments, each with ``id``, ``phrases``
+              (indices), ``score``, ``mask``, ``area`` and ``bbox``.
 
             ``visualization``: with ``return_vis`` the pictures, RGB uint8 (h, w, 3).
 
@@ -136,25 +155,27 @@ class GroundingInferencer(BaseInferencer):
 
         Raises:
             FileNotFoundError: If an image does not exist.
+            TypeError: If images, texts or phrases are not of the types above.
             ValueError: If an image cannot be read, a folder has none, the numbers of
                 images, texts and phrase lists differ, a text is not marked correctly,
-                has no phrase, or has one that the text encoder cannot read. All but
-                unreadable images and phrases are noticed before the
-                model runs.
+                has no phrase, or has one that the text encoder cannot read; or if the
+                system keeps no probabilities that ``panoptic`` could merge. All but
+                unreadable images and phrases are noticed before the model runs.
         """
         if batch_size < 1:
             raise ValueError(f'batch_size must be at least 1, got {batch_size}')
         records = self._records(inputs, texts, phrases)
         vis_dir = osp.join(out_dir, 'vis') if out_dir and not no_save_vis else ''
         pred_dir = osp.join(out_dir, 'preds') if out_dir and not no_save_pred else ''
+        panoptic_dir = osp.join(out_dir, 'panoptic') if out_dir and panoptic else ''
 
         results: dict = dict(predictions=[], visualization=[], files=[])
         batches = self._batches(records, batch_size)
-        count = ceil(len(records) / batch_size)
+        count = ceil(sum(1 for _ in _by_image(records)) / batch_size)
         if self.show_progress and count > 1:
             batches = track(batches, description='Grounding', total=count)
         for batch_records, data in batches:
-            samples = self.forward(data)
+            samples = self.forward(data, panoptic=panoptic)
             _refuse_unread_phrases(samples)
             pictures = self.visualize(
                 batch_records,
@@ -166,15 +187,23 @@ class GroundingInferencer(BaseInferencer):
                 vis_out_dir=vis_dir,
             )
             batch_results = self.postprocess(
-                samples, pictures, return_datasamples, pred_out_dir=pred_dir
+                samples,
+                pictures,
+                return_datasamples,
+                pred_out_dir=pred_dir,
+                panoptic_out_dir=panoptic_dir,
             )
             results['predictions'] += batch_results['predictions']
             results['visualization'] += batch_results['visualization']
             for record in batch_records:
+                name = record['sample_id']
                 if vis_dir:
-                    results['files'].append(osp.join(vis_dir, f'{record["sample_id"]}.png'))
+                    results['files'].append(osp.join(vis_dir, f'{name}.png'))
                 if pred_dir:
-                    results['files'].append(osp.join(pred_dir, f'{record["sample_id"]}.json'))
+                    results['files'].append(osp.join(pred_dir, f'{name}.json'))
+                if panoptic_dir:
+                    results['files'].append(osp.join(panoptic_dir, f'{name}.png'))
+                    results['files'].append(osp.join(panoptic_dir, f'{name}.json'))
         return results
 
     def preprocess(self, inputs, batch_size: int = 1, texts=(), phrases=None):
@@ -182,7 +211,7 @@ class GroundingInferencer(BaseInferencer):
 
         Args:
             inputs: See :meth:`__call__`.
-            batch_size: Images in a batch.
+            batch_size: Images in a batch, each with all its texts.
             texts: See :meth:`__call__`.
             phrases: See :meth:`__call__`.
 
@@ -191,6 +220,31 @@ class GroundingInferencer(BaseInferencer):
         """
         for _, data in self._batches(self._records(inputs, texts, phrases), batch_size):
             yield data
+
+    def forward(self, inputs: dict, panoptic: bool = False) -> list[GroundingDataSample]:
+        """Run the model.
+
+        Args:
+            inputs: What :meth:`preprocess` yields.
+            panoptic: Also set ``pred_panoptic``, see :meth:`__call__`.
+
+        Returns:
+            The samples with ``pred_phrases``.
+
+        Raises:
+            ValueError: If ``panoptic`` is asked for and the system keeps no probabilities.
+        """
+        if not panoptic:
+            return super().forward(inputs)
+        with _kept_grid_probs(self.model) as test_cfg, torch.no_grad():
+            samples = super().forward(inputs)
+            for sample in samples:
+                probs = sample.geometry.inverse_masks(sample.pred_phrases.grid_probs)
+                segment_map, segments = merge_panoptic(probs, test_cfg['threshold'])
+                sample.pred_panoptic = BaseDataElement(
+                    metainfo=dict(segments=segments), segment_map=segment_map
+                )
+        return samples
 
     def visualize(
         self,
@@ -205,7 +259,8 @@ class GroundingInferencer(BaseInferencer):
         """Draw predictions.
 
         Args:
-            inputs: Records with the images, see :meth:`preprocess`.
+            inputs: Per prediction a dict with ``img``, the original image (BGR, (H, W, 3)
+                uint8), and ``sample_id``, the name of its picture.
             preds: Predictions of the model.
             return_vis: Return the pictures.
             show: Show each in a window.
@@ -220,7 +275,7 @@ class GroundingInferencer(BaseInferencer):
             return []
         pictures = []
         for record, sample in zip(inputs, preds, strict=True):
-            image = np.ascontiguousarray(self._original_image(record)[..., ::-1])
+            image = np.ascontiguousarray(record['img'][..., ::-1])
             picture = self.visualizer.draw(image, sample, draw_gt=False, draw_pred=draw_pred)
             if show:
                 self.visualizer.show(picture, win_name=record['sample_id'], wait_time=wait_time)
@@ -237,6 +292,7 @@ class GroundingInferencer(BaseInferencer):
         visualization: list[np.ndarray],
         return_datasamples: bool = False,
         pred_out_dir: str = '',
+        panoptic_out_dir: str = '',
     ) -> dict:
         """Turn predictions into dicts and write them.
 
@@ -245,6 +301,8 @@ class GroundingInferencer(BaseInferencer):
             visualization: Pictures of :meth:`visualize`.
             return_datasamples: Return ``preds`` as they are.
             pred_out_dir: Folder to write ``<sample_id>.json`` to. Empty writes none.
+            panoptic_out_dir: Folder to write ``<sample_id>.png`` and ``.json`` to, the
+                panoptic segmentations. Empty writes none.
 
         Returns:
             ``predictions`` and ``visualization``, see :meth:`__call__`.
@@ -253,52 +311,51 @@ class GroundingInferencer(BaseInferencer):
         for sample in preds:
             as_dict = prediction_to_dict(sample)
             if pred_out_dir:
-                os.makedirs(pred_out_dir, exist_ok=True)
-                mmengine.dump(
-                    as_dict,
-                    osp.join(pred_out_dir, f'{sample.sample_id}.json'),
-                    indent=2,
-                    ensure_ascii=False,
-                )
+                _write_json(as_dict, osp.join(pred_out_dir, f'{sample.sample_id}.json'))
+            if panoptic_out_dir:
+                rgb, annotations = coco_panoptic(sample)
+                path = osp.join(panoptic_out_dir, str(sample.sample_id))
+                mmcv.imwrite(rgb[..., ::-1], f'{path}.png')
+                _write_json(annotations, f'{path}.json')
             predictions.append(sample if return_datasamples else as_dict)
         return dict(predictions=predictions, visualization=visualization)
 
     def _records(self, inputs, texts, phrases) -> list[dict]:
-        """One record per image, checked: the files exist, the phrases are in the texts."""
+        """One record per text, checked: the files exist, the phrases are in the texts."""
         images = self._inputs_to_list(inputs)
+        one_image = not isinstance(inputs, list | tuple) and not _is_folder(inputs)
+        if one_image and not isinstance(texts, str):
+            # A list of texts is about the one image, and so are their phrases.
+            texts = [texts]
+            phrases = phrases if _is_one_list(phrases) else [phrases]
         texts = _one_for_each(texts, len(images), 'texts', isinstance(texts, str))
-        # A flat list of strings holds for all images.
-        flat = phrases is None or all(isinstance(phrase, str) for phrase in phrases)
-        if isinstance(phrases, str):
-            raise TypeError(f'phrases must be a list of strings, got the string {phrases!r}')
-        phrases = _one_for_each(phrases, len(images), 'phrase lists', flat)
-        records, names = [], set()
-        for image, text, listed in zip(images, texts, phrases, strict=True):
-            plain, found = resolve_phrases(text, listed)
-            name = self._unused_name(image, names)
-            path = None if isinstance(image, np.ndarray) else image
-            record = dict(sample_id=name, img_id=name, img_path=path, text=plain, phrases=found)
-            if path is None:
-                record['img'] = image
-            records.append(record)
+        phrases = _one_for_each(phrases, len(images), 'phrase lists', _is_one_list(phrases))
+        records: list[dict] = []
+        names: set[str] = set()
+        image_ids: dict[str | int, str] = {}
+        for image, own_texts, own_phrases in zip(images, texts, phrases, strict=True):
+            from_file = isinstance(image, str)
+            key = image if from_file else id(image)
+            stem = Path(image).stem if from_file else image_ids.get(key) or self._array_name()
+            for text, listed in _texts_with_phrases(own_texts, own_phrases):
+                plain, found = resolve_phrases(text, listed)
+                name = _unused_name(stem, names)
+                record = dict(sample_id=name, text=plain, phrases=found)
+                # The name of an image's first record is no other image's.
+                record['img_id'] = image_ids.setdefault(key, name)
+                record['img_path'] = image if from_file else None
+                if not from_file:
+                    record['img'] = image
+                records.append(record)
         return records
 
-    def _unused_name(self, image: str | np.ndarray, names: set[str]) -> str:
-        if isinstance(image, str):
-            stem = Path(image).stem
-        else:
-            stem = f'{self._num_arrays:08d}'
-            self._num_arrays += 1
-        name, repeats = stem, 0
-        while name in names:
-            repeats += 1
-            name = f'{stem}_{repeats}'
-        names.add(name)
-        return name
+    def _array_name(self) -> str:
+        self._num_arrays += 1
+        return f'{self._num_arrays - 1:08d}'
 
     def _inputs_to_list(self, inputs) -> list[str | np.ndarray]:
         """Files and arrays, a folder resolved to its images, each checked."""
-        if isinstance(inputs, str | Path) and osp.isdir(inputs):
+        if _is_folder(inputs):
             folder = str(inputs)
             inputs = sorted(
                 osp.join(folder, name)
@@ -313,15 +370,15 @@ class GroundingInferencer(BaseInferencer):
             raise ValueError('the list of images is empty')
         return [_check_input(image) for image in inputs]
 
-    def _batches(self, records: list[dict], batch_size: int):
-        """Pairs of a batch's records and what the model takes."""
-        iterator = iter(records)
-        while batch := list(islice(iterator, batch_size)):
-            yield batch, self.collate_fn([self.pipeline(record) for record in batch])
-
-    def _original_image(self, record: dict) -> np.ndarray:
-        """The image as the pipeline loads it, before any resizing: BGR, uint8."""
-        return self.pipeline.load(record)['img']
+    def _batches(self, records: list[dict], batch_size: int) -> Iterator[tuple[list[dict], dict]]:
+        """Pairs of a batch's records, with their images, and what the model takes."""
+        images = _by_image(records)
+        while batch := list(islice(images, batch_size)):
+            loaded = []
+            for own_records in batch:
+                image = self.pipeline.load(own_records[0])
+                loaded += [{**image, **record} for record in own_records]
+            yield loaded, self.collate_fn([self.pipeline(record) for record in loaded])
 
     def _init_model(self, cfg, weights: str | None, device: str) -> nn.Module:
         model = init_model(
@@ -403,7 +460,8 @@ def prediction_to_dict(sample: GroundingDataSample) -> dict:
     """A prediction as data that JSON can hold.
 
     Args:
-        sample: A data sample with ``pred_phrases``.
+        sample: A data sample with ``pred_phrases`` and, where it was asked for,
+            ``pred_panoptic``.
 
     Returns:
         See :meth:`GroundingInferencer.__call__`.
@@ -417,21 +475,33 @@ def prediction_to_dict(sample: GroundingDataSample) -> dict:
             entry['score'] = float(predicted.scores[index])
         if 'masks' in predicted:
             mask = predicted.masks[index].cpu().numpy().astype(bool)
-            rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-            counts = rle['counts'].decode('ascii')
-            entry['mask'] = dict(size=[int(side) for side in rle['size']], counts=counts)
+            entry['mask'] = _encode_mask(mask)
             entry['area'] = int(mask.sum())
             entry['bbox'] = _box_around(mask)
         if 'bboxes' in predicted:
             entry['bbox'] = [float(value) for value in predicted.bboxes[index]]
         phrases.append(entry)
-    return dict(
+    result = dict(
         img_path=sample.img_path,
         text=sample.text,
         height=int(height),
         width=int(width),
         phrases=phrases,
     )
+    if 'pred_panoptic' in sample:
+        segment_map = sample.pred_panoptic.segment_map.cpu().numpy()
+        result['segments'] = [
+            {**segment, 'mask': _encode_mask(segment_map == segment['id'])}
+            for segment in sample.pred_panoptic.segments
+        ]
+    return result
+
+
+def _encode_mask(mask: np.ndarray) -> dict:
+    """COCO run-length encoding that JSON can hold."""
+    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    counts = rle['counts'].decode('ascii')
+    return dict(size=[int(side) for side in rle['size']], counts=counts)
 
 
 def _box_around(mask: np.ndarray) -> list[float] | None:
@@ -488,9 +558,85 @@ def _refuse_unread_phrases(samples: list[GroundingDataSample]) -> None:
             )
 
 
+@contextmanager
+def _kept_grid_probs(model: nn.Module) -> Iterator[dict]:
+    """Have the head keep its probabilities; gives its ``test_cfg``."""
+    test_cfg = getattr(getattr(model, 'head', None), 'test_cfg', None)
+    if test_cfg is None or 'keep_grid_probs' not in test_cfg:
+        head = type(getattr(model, 'head', model)).__name__
+        raise ValueError(
+            f'a panoptic segmentation is merged from probabilities of the phrases, and {head} '
+            'keeps none (its test_cfg has no keep_grid_probs)'
+        )
+    before = test_cfg['keep_grid_probs']
+    test_cfg['keep_grid_probs'] = True
+    try:
+        yield test_cfg
+    finally:
+        test_cfg['keep_grid_probs'] = before
+
+
+def _is_folder(inputs) -> bool:
+    return isinstance(inputs, str | Path) and osp.isdir(inputs)
+
+
+def _is_one_list(phrases) -> bool:
+    """Whether ``phrases`` holds for every text: no list, or one of strings."""
+    if isinstance(phrases, str):
+        raise TypeError(f'phrases must be a list of strings, got the string {phrases!r}')
+    return phrases is None or all(isinstance(phrase, str) for phrase in phrases)
+
+
+def _texts_with_phrases(texts, phrases) -> Iterator[tuple[str, Sequence[str] | None]]:
+    """Pair the texts of one image with their lists of phrases."""
+    if isinstance(texts, str):
+        texts = [texts]
+        phrases = phrases if _is_one_list(phrases) else [phrases]
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise TypeError(
+            f'the texts of an image must be a string or a list of strings, got {texts!r}'
+        )
+    if not texts:
+        raise ValueError('the list of texts of an image is empty')
+    if _is_one_list(phrases):
+        phrases = [phrases] * len(texts)
+    if len(phrases) != len(texts):
+        raise ValueError(
+            f'{len(phrases)} phrase lists are given for the {len(texts)} texts {texts}'
+        )
+    for listed in phrases:
+        if not _is_one_list(listed):
+            raise TypeError(f'the phrases of a text must be a list of strings, got {listed!r}')
+    return zip(texts, phrases, strict=True)
+
+
+def _by_image(records: Sequence[dict]) -> Iterator[list[dict]]:
+    """Runs of records that are about the same image."""
+    return (list(own) for _, own in groupby(records, key=lambda record: record['img_id']))
+
+
+def _unused_name(stem: str, names: set[str]) -> str:
+    name, repeats = stem, 0
+    while name in names:
+        repeats += 1
+        name = f'{stem}_{repeats}'
+    names.add(name)
+    return name
+
+
+def _write_json(content: dict, path: str) -> None:
+    os.makedirs(osp.dirname(path), exist_ok=True)
+    mmengine.dump(content, path, indent=2, ensure_ascii=False)
+
+
 def _one_for_each(values, count: int, what: str, for_all: bool) -> list:
     if for_all:
         return [values] * count
+    if not isinstance(values, list | tuple):
+        raise TypeError(f'{what} must be a list or a tuple, got {type(values).__name__}')
     if len(values) != count:
-        raise ValueError(f'{len(values)} {what} are given for {count} image(s)')
+        raise ValueError(
+            f'{len(values)} {what} are given for {count} image(s): give one for all, or as many '
+            'as there are images; several texts about one image in a list are a list themselves'
+        )
     return list(values)

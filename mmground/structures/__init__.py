@@ -2,6 +2,7 @@ from .geometry import Geometry
 from .grid_targets import grid_targets
 from .grounding_data_sample import GroundingDataSample
 from .markup import find_phrases, format_markup, parse_markup, resolve_phrases
+from .panoptic import encode_segment_ids, merge_panoptic, segment_phrase_masks
 from .phrase_links import phrase_flags, phrase_masks
 from .text_features import TextFeatures
 
@@ -9,11 +10,14 @@ __all__ = [
     'Geometry',
     'GroundingDataSample',
     'TextFeatures',
+    'encode_segment_ids',
     'find_phrases',
     'format_markup',
     'grid_targets',
+    'merge_panoptic',
     'parse_markup',
     'phrase_flags',
     'phrase_masks',
     'resolve_phrases',
+    'segment_phrase_masks',
 ]

@@ -32,6 +32,9 @@ class GroundingDataSample(BaseDataElement):
           ``scores``: (N, ) in [0, 1]. ``dropped``: bool, (N, ), phrases that the text
           encoder could not read. ``grid_probs``: (N, h, w), probabilities on the network's
           grid. A system sets what it predicts.
+        - ``pred_panoptic`` (BaseDataElement): The phrases' masks merged, see
+          :func:`merge_panoptic`. ``segment_map``: int32, (ori_h, ori_w), and the metainfo
+          ``segments`` (list[dict]).
     """
 
     def _set(self, name: str, value, dtype) -> None:
@@ -77,3 +80,16 @@ class GroundingDataSample(BaseDataElement):
     @pred_phrases.deleter
     def pred_phrases(self) -> None:
         del self._pred_phrases
+
+    @property
+    def pred_panoptic(self) -> BaseDataElement:
+        """Panoptic segmentation by the phrases, see the class."""
+        return self._pred_panoptic
+
+    @pred_panoptic.setter
+    def pred_panoptic(self, value: BaseDataElement) -> None:
+        self._set('pred_panoptic', value, BaseDataElement)
+
+    @pred_panoptic.deleter
+    def pred_panoptic(self) -> None:
+        del self._pred_panoptic

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 import cv2
 import mmcv
 import numpy as np
-from mmengine.structures import InstanceData
+from mmengine.structures import BaseDataElement, InstanceData
 from mmengine.visualization import Visualizer
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from mmground.registry import VISUALIZERS
-from mmground.structures import GroundingDataSample
+from mmground.structures import GroundingDataSample, segment_phrase_masks
 
 from .caption import badge_size, draw_badge, load_font, render_caption
 from .palette import phrase_color
@@ -44,7 +44,8 @@ class GroundingVisualizer(Visualizer):
     A phrase and its regions share a colour and a number. The text stands below the
     picture, its phrases on their colours; a phrase that refers to nothing is struck
     out and followed by "(none)". Where masks overlap, their colours are mixed.
-    Ground truth and prediction stand side by side when both are drawn.
+    Ground truth, prediction and the panoptic segmentation merged from it
+    stand side by side, as far as they are drawn.
 
     Small images are enlarged so that text and outlines are readable, and very
     large ones reduced: ``min_side`` and ``max_side`` bound the longer side of a panel.
@@ -100,7 +101,7 @@ class GroundingVisualizer(Visualizer):
             name: Title of the window and name of the picture in the back ends.
             image: The original image, RGB, (H, W, 3) uint8.
             data_sample: Its ``text``, ``phrases``, and what of ``gt_regions`` with
-                ``links`` and of ``pred_phrases`` is to be drawn.
+                ``links``, of ``pred_phrases`` and of ``pred_panoptic`` is to be drawn.
             draw_gt: Draw the ground truth, where the sample has it.
             draw_pred: Draw the prediction, where the sample has it.
             show: Show the picture in a window.
@@ -147,6 +148,10 @@ class GroundingVisualizer(Visualizer):
             )
         if draw_pred and 'pred_phrases' in data_sample:
             groundings.append(_from_predictions(data_sample.pred_phrases))
+        # The caption tells what was found; what the merge took away shows in its own panel.
+        captioned = groundings[-1:]
+        if draw_pred and 'pred_panoptic' in data_sample:
+            groundings.append(_from_panoptic(data_sample.pred_panoptic, len(phrases)))
         for grounding in groundings:
             _check(grounding, image.shape[:2], len(phrases), data_sample.get('sample_id'))
 
@@ -159,8 +164,7 @@ class GroundingVisualizer(Visualizer):
         if not panels:
             panels = [Image.fromarray(_resize_image(image, size))]
         titles = [grounding.title for grounding in groundings] if len(groundings) > 1 else []
-        # The last panel is the prediction where there is one.
-        missing = groundings[-1].missing() if groundings else ()
+        missing = captioned[0].missing() if captioned else ()
         return self._page(panels, titles, data_sample.text, phrases, missing, font_size)
 
     def _page(
@@ -255,6 +259,11 @@ def _from_predictions(predictions: InstanceData) -> _Grounding:
     if 'bboxes' in predictions:
         boxes = [box[None] for box in _to_numpy(predictions.bboxes).astype(float)]
     return _Grounding('Prediction', masks, boxes)
+
+
+def _from_panoptic(panoptic: BaseDataElement, num_phrases: int) -> _Grounding:
+    masks = segment_phrase_masks(panoptic.segment_map, panoptic.segments, num_phrases)
+    return _Grounding('Panoptic segmentation', _to_numpy(masks), None)
 
 
 def _to_numpy(value: Tensor | np.ndarray) -> np.ndarray:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from pycocotools import mask as coco_mask
+from small_ppmn import small_ppmn, write_vocabulary
 from toy_grounder import toy_config, toy_image
 
 from mmground.apis import GroundingInferencer
 from mmground.registry import INFERENCERS
-from mmground.structures import GroundingDataSample, markup
+from mmground.structures import GroundingDataSample, markup, merge_panoptic
 
 TEXT = 'A [red square] and [a blue square] on [the green floor], no [cat].'
 
@@ -122,8 +123,142 @@ def test_pictures_and_data_samples_can_be_returned(inferencer, toy_files):
     assert picture[300, 50].tolist() != [0, 255, 0]
 
 
-def test_preprocess_yields_batches_for_the_model(inferencer, toy_files):
-    batches = list(inferencer.preprocess([toy_files.image] * 3, 2, texts='[red]'))
+@pytest.fixture
+def small_inferencer(tmp_path):
+    """A real PPMN of random weights, and how many images each pass of its backbone saw."""
+    torch.manual_seed(0)
+    config = toy_config()
+    config.model = small_ppmn(write_vocabulary(tmp_path / 'vocab.txt'))
+    with pytest.warns(UserWarning, match='random weights'):
+        inferencer = GroundingInferencer(config, device='cpu', show_progress=False)
+    seen = []
+    inferencer.model.backbone.register_forward_hook(lambda _, args, __: seen.append(len(args[0])))
+    return inferencer, seen
+
+
+def texts_of(result):
+    return [prediction['text'] for prediction in result['predictions']]
+
+
+def test_several_texts_about_one_image_encode_it_once(small_inferencer, toy_files, tmp_path):
+    inferencer, seen = small_inferencer
+    texts = ['[a red star]', 'two [blue ##s]', '[the grass] and [a ring]']
+    for image in (toy_files.image, toy_image()):
+        seen.clear()
+        result = inferencer(image, texts, out_dir=tmp_path, no_save_vis=True)
+        assert seen == [1], 'one pass of one image'
+        assert texts_of(result) == ['a red star', 'two blue ##s', 'the grass and a ring']
+        names = [Path(path).stem for path in result['files']]
+        assert names == [names[0], f'{names[0]}_1', f'{names[0]}_2']
+        # What each text finds is what it finds alone.
+        for text, prediction in zip(texts, result['predictions'], strict=True):
+            (alone,) = inferencer(image, text)['predictions']
+            for phrase, other in zip(prediction['phrases'], alone['phrases'], strict=True):
+                assert phrase['score'] == pytest.approx(other['score'], abs=1e-5)
+                assert abs(phrase['area'] - other['area']) <= 3
+
+
+def test_images_are_unique_in_a_batch(small_inferencer, toy_files, tmp_path):
+    inferencer, seen = small_inferencer
+    array, other = toy_image(), toy_image()
+    copy = tmp_path / 'copy.png'
+    copy.write_bytes(Path(toy_files.image).read_bytes())
+    # Arrays are the same image if they are the same object.
+    images = [toy_files.image, array, array, copy, other]
+    texts = [['[a star]', '[a ring]'], '[red]', '[blue]', ['[grass]'], '[the star]']
+    result = inferencer(images, texts, batch_size=3)
+    assert seen == [3, 1]
+    assert texts_of(result) == ['a star', 'a ring', 'red', 'blue', 'grass', 'the star']
+    seen.clear()
+    # Apart from each other in the list, but in one batch.
+    inferencer([array, other, array], '[red]', batch_size=3)
+    assert seen == [2]
+
+
+def test_phrase_lists_have_the_form_of_the_texts(inferencer, toy_files):
+    def found(*args, **kwargs):
+        return [
+            [phrase['text'] for phrase in prediction['phrases']]
+            for prediction in inferencer(*args, **kwargs)['predictions']
+        ]
+
+    image, two = toy_files.image, ['a red and a blue one', 'blue or red']
+    assert found(image, two, phrases=['red', 'blue']) == [['red', 'blue']] * 2
+    assert found(image, two, phrases=[['red'], ['blue', 'red']]) == [['red'], ['blue', 'red']]
+    assert found(image, [two[0], '[blue]'], phrases=[['red'], None]) == [['red'], ['blue']]
+    images = [image, toy_image()]
+    assert found(images, [two, 'a red one'], phrases=['red']) == [['red']] * 3
+    nested = [[['red'], ['blue']], ['red one']]
+    assert found(images, [two, 'a red one'], phrases=nested) == [['red'], ['blue'], ['red one']]
+    shared = [['blue'], None]
+    assert found(images, [two, '[a red] one'], phrases=shared) == [['blue'], ['blue'], ['a red']]
+    assert found(images, 'a red one', phrases=[['red'], ['one']]) == [['red'], ['one']]
+
+
+def test_panoptic_segmentation(toy_files, tmp_path):
+    inferencer = GroundingInferencer(
+        toy_config(panoptic=True), toy_files.checkpoint, 'cpu', show_progress=False
+    )
+    # "red" is surer of the red pixels than the phrases of two colours, which overlap fully.
+    text = '[red or green], [green red], [red], [a cat] and [something blue]'
+    result = inferencer(toy_files.image, text, out_dir=tmp_path, panoptic=True, return_vis=True)
+    (prediction,) = result['predictions']
+    ground, red, blue = prediction['segments']
+    assert [segment['phrases'] for segment in (ground, red, blue)] == [[0, 1], [2], [4]]
+    masks = np.stack([coco_mask.decode(s['mask']).astype(bool) for s in (ground, red, blue)])
+    assert masks.sum(0).max() == 1
+    assert np.logical_xor(masks[1], expected_mask('red')).sum() <= 70
+    assert np.logical_xor(masks[2], expected_mask('blue')).sum() <= 50
+    assert ground['score'] == pytest.approx(0.75, abs=0.03)
+    # The masks of the phrases themselves still overlap.
+    phrases = prediction['phrases']
+    assert phrases[0]['area'] > ground['area'] + 150 and phrases[3]['area'] == 0
+    assert json.loads(json.dumps(prediction)) == prediction
+    # Two panels: masks, and what is left of them.
+    (picture,) = result['visualization']
+    assert picture.shape[1] > 2 * 640
+
+    assert {Path(path).relative_to(tmp_path).as_posix() for path in result['files']} == {
+        'vis/photo.png',
+        'preds/photo.json',
+        'panoptic/photo.png',
+        'panoptic/photo.json',
+    }
+    content = json.loads((tmp_path / 'panoptic' / 'photo.json').read_text())
+    (annotation,) = content['annotations']
+    # Read back as COCO's own tools do.
+    rgb = cv2.imread(str(tmp_path / 'panoptic' / annotation['file_name']))[..., ::-1]
+    ids = rgb.astype(np.int64) @ [1, 256, 65536]
+    for info, mask in zip(annotation['segments_info'], masks, strict=True):
+        assert np.array_equal(ids == info['id'], mask)
+        assert info['area'] == mask.sum()
+    assert ((ids == 0) == ~masks.any(0)).all()
+
+    # Later calls know nothing of it.
+    assert 'segments' not in inferencer(toy_files.image, text)['predictions'][0]
+    assert inferencer.model.head.test_cfg['keep_grid_probs'] is False
+
+
+def test_panoptic_segmentation_merges_the_probabilities_of_a_ppmn(small_inferencer, toy_files):
+    inferencer, _ = small_inferencer
+    (sample,) = inferencer(
+        toy_files.image, '[a red star] on [the grass]', panoptic=True, return_datasamples=True
+    )['predictions']
+    probs = sample.geometry.inverse_masks(sample.pred_phrases.grid_probs)
+    assert torch.equal(probs > 0.5, sample.pred_phrases.masks)
+    segment_map, segments = merge_panoptic(probs)
+    assert torch.equal(sample.pred_panoptic.segment_map, segment_map)
+    assert sample.pred_panoptic.segments == segments
+    assert torch.equal(segment_map > 0, sample.pred_phrases.masks.any(0)) and len(segments)
+
+
+def test_a_system_without_probabilities_has_no_panoptic_segmentation(inferencer, toy_files):
+    with pytest.raises(ValueError, match=r'ToyGrounder keeps none \(its test_cfg'):
+        inferencer(toy_files.image, '[red]', panoptic=True)
+
+
+def test_preprocess_yields_batches_for_the_model(inferencer):
+    batches = list(inferencer.preprocess([toy_image() for _ in range(3)], 2, texts='[red]'))
     assert [len(batch['inputs']) for batch in batches] == [2, 1]
     assert batches[0]['inputs'][0].shape == (3, 24, 32)
     assert 'gt_regions' not in batches[0]['data_samples'][0]
@@ -179,8 +314,15 @@ def test_bad_input_gets_one_clear_error(inferencer, toy_files, tmp_path, monkeyp
     empty.mkdir()
     refuses(ValueError, r'empty holds no image', empty, '[red]')
     refuses(ValueError, 'list of images is empty', [], '[red]')
-    refuses(ValueError, '2 texts are given for 1 image', image, ['[red]', '[blue]'])
+    refuses(ValueError, r'2 texts .* 1 image.* a list themselves', [image], ['[red]', '[blue]'])
+    refuses(ValueError, '3 texts are given for 2 image', [image] * 2, ['[red]'] * 3)
+    refuses(ValueError, 'texts of an image is empty', image, [])
+    refuses(ValueError, 'texts of an image is empty', [image], [[]])
+    refuses(TypeError, r"list of strings, got \[\['\[red\]'\]\]", image, [['[red]']])
+    refuses(TypeError, 'texts must be a list or a tuple', [image], None)
     refuses(ValueError, '1 phrase lists are given for 2', [image] * 2, 'red', [['red']])
+    refuses(ValueError, '1 phrase lists .* 2 texts', image, ['red', 'blue'], [['red']])
+    refuses(TypeError, 'phrases of a text', image, ['red', 'red'], [['red'], [['red']]])
     refuses(ValueError, "'cat' does not occur", image, 'a red thing', phrases=['cat'])
     refuses(TypeError, 'list of strings', image, 'a red thing', phrases='red')
     refuses(ValueError, 'never closed', image, 'a [red')
@@ -210,7 +352,7 @@ def test_a_progress_bar_for_several_batches(toy_files, capsys):
     inferencer = GroundingInferencer(toy_config(), toy_files.checkpoint, 'cpu')
     inferencer([toy_image()], '[red]')
     assert 'Grounding' not in capsys.readouterr().out
-    inferencer([toy_image()] * 2, '[red]')
+    inferencer([toy_image(), toy_image()], '[red]')
     assert 'Grounding' in capsys.readouterr().out
 
 

@@ -44,6 +44,21 @@ def test_prints_a_table_and_the_files(demo, toy_files, tmp_path, capsys):
     assert all(path.is_file() for path in written)
 
 
+def test_panoptic_segmentation(demo, toy_files, tmp_path, capsys):
+    text = '[red] on [the green floor], [red or green] and [a cat]'
+    options = ['--panoptic', '--cfg-options', 'model.panoptic=True']
+    demo.main([*arguments(toy_files, tmp_path / 'out', text), *options])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    segments = lines[next(i for i, line in enumerate(lines) if line.startswith('segment ')) :]
+    assert segments[1].startswith('red ') and segments[1].count(',') == 3
+    # Both overlap by more than 0.8.
+    assert segments[2].startswith('the green floor = red or green ')
+    assert segments[3] == 'without a segment: a cat'
+    assert (tmp_path / 'out' / 'panoptic' / 'photo.png').is_file()
+    content = json.loads((tmp_path / 'out' / 'panoptic' / 'photo.json').read_text())
+    assert len(content['annotations'][0]['segments_info']) == 2
+
+
 def test_phrases_folder_and_config_options(demo, toy_files, tmp_path, capsys):
     out = tmp_path / 'out'
     arguments_ = arguments(toy_files, out, 'a red thing', image=str(Path(toy_files.image).parent))

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.structures import InstanceData
+from mmengine.structures import BaseDataElement, InstanceData
 
 from mmground.registry import VISUALIZERS
 from mmground.structures import GroundingDataSample, parse_markup
@@ -111,6 +111,36 @@ def test_ground_truth_and_prediction_side_by_side(visualizer):
     # The panels are those of the single pictures.
     assert np.array_equal(both[top : top + 480, :640], truth[:480])
     assert np.array_equal(both[top : top + 480, -640:], prediction[:480])
+
+
+def test_the_panoptic_segmentation_has_a_panel(visualizer):
+    # Both phrases are predicted everywhere; merged, the left half is the first's.
+    sample = sample_of('[left] and [right]', np.ones((2, 60, 80), bool))
+    segment_map = torch.ones(60, 80, dtype=torch.int32)
+    segment_map[:, 40:] = 2
+    segments = [dict(id=1, phrases=[0]), dict(id=2, phrases=[1])]
+    sample.pred_panoptic = BaseDataElement(
+        metainfo=dict(segments=segments), segment_map=segment_map
+    )
+    picture = visualizer.draw(GREY, sample)
+    plain = visualizer.draw(GREY, sample, draw_pred=False)
+    assert picture.shape[1] > 2 * 640 > plain.shape[1]
+    top = picture.shape[0] // 3
+    mixed = sum(np.array(phrase_color(index)) for index in (0, 1)) / 4 + 64
+    right = picture.shape[1] - 640
+    for x, expected in (
+        (100, mixed),
+        (540, mixed),
+        (right + 100, np.array(phrase_color(0)) / 2 + 64),
+        (right + 540, np.array(phrase_color(1)) / 2 + 64),
+    ):
+        assert np.abs(picture[top, x] - expected).max() <= 1
+
+    # A phrase that lost its pixels in the merge is not struck out: it was found.
+    lost = dict(segments=[dict(id=1, phrases=[0])])
+    before = count(picture[-40:], 1)
+    sample.pred_panoptic = BaseDataElement(metainfo=lost, segment_map=segment_map.clamp(max=1))
+    assert count(visualizer.draw(GREY, sample)[-40:], 1) == before > 200
 
 
 def test_a_phrase_without_a_pixel_is_struck_out(visualizer):

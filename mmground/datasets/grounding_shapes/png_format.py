@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mmground.structures import encode_segment_ids
+
 from .base_format import BaseFormat, ShapesImage
 from .lexicon import STUFF, THINGS
 from .narratives import Narrative, narrate
@@ -53,7 +55,7 @@ class PNGFormat(BaseFormat):
         segment_ids = _draw_segment_ids(len(image.scene.regions), rng)
         stem = f'{image.image_id:012d}'
         folder = _panoptic_folder(image.split, root)
-        Image.fromarray(encode_ids(segment_ids[image.rendering.regions])).save(
+        Image.fromarray(encode_segment_ids(segment_ids[image.rendering.regions])).save(
             folder / f'{stem}.png'
         )
         height, width = image.rendering.regions.shape
@@ -111,18 +113,6 @@ class PNGFormat(BaseFormat):
 
 def _panoptic_folder(split: str, root: Path) -> Path:
     return root / 'annotations' / 'panoptic_segmentation' / f'{split}2017'
-
-
-def encode_ids(ids: np.ndarray) -> np.ndarray:
-    """Panoptic ids as colours: ``id = R + 256 G + 65536 B``.
-
-    Args:
-        ids: Non-negative ids below 2**24, (H, W).
-
-    Returns:
-        RGB, uint8, (H, W, 3).
-    """
-    return np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
 
 
 def _draw_segment_ids(count: int, rng: np.random.Generator) -> np.ndarray:

@@ -12,8 +12,10 @@ class GroundingDataPreprocessor(ImgDataPreprocessor):
     Samples of one image share its row: each gets its ``image_index`` and a ``geometry``
     that knows the canvas.
 
-    Two samples are of one image if path and geometry are equal. A pipeline with random
-    changes of the pixels themselves must set ``share_images=False``.
+    Two samples are of one image if ``img_path``, ``img_id`` and geometry are equal; an image
+    without a path, which was given as an array, is known by its ``img_id`` alone, and one with
+    neither is never shared. A pipeline with random changes of the pixels themselves must set
+    ``share_images=False``.
 
     Args:
         share_images: Whether samples of one image share a row of the batch.
@@ -37,9 +39,9 @@ class GroundingDataPreprocessor(ImgDataPreprocessor):
         """
         rows, images, image_index = {}, [], []
         for image, sample in zip(data['inputs'], data['data_samples'], strict=True):
-            # Images that were given as arrays have no path, hence no identity.
-            shared = self.share_images and sample.img_path
-            key = (sample.img_path, sample.geometry) if shared else len(images)
+            identity = (sample.img_path, sample.get('img_id'))
+            shared = self.share_images and any(identity)
+            key = (*identity, sample.geometry) if shared else len(images)
             if key not in rows:
                 rows[key] = len(images)
                 images.append(image)

@@ -7,7 +7,7 @@ from PIL import Image
 
 from mmground.datasets.grounding_shapes.generation import generate
 from mmground.datasets.grounding_shapes.lexicon import STUFF, THINGS
-from mmground.datasets.grounding_shapes.png_format import CATEGORIES, PNGFormat, encode_ids
+from mmground.datasets.grounding_shapes.png_format import CATEGORIES, PNGFormat
 
 COUNTS = dict(train=12, val=5)
 
@@ -21,13 +21,6 @@ def root(tmp_path_factory):
 
 def load(root, name):
     return json.loads((root / 'annotations' / name).read_text())
-
-
-def test_encode_ids():
-    ids = np.array([[256, 1 + 2 * 256 + 3 * 65536], [2**24 - 1, 0]])
-    colors = encode_ids(ids).astype(np.int64)
-    assert colors.shape == (2, 2, 3)
-    assert np.array_equal(colors @ [1, 256, 65536], ids)
 
 
 def test_categories():

@@ -32,5 +32,9 @@ def test_images_are_not_shared_across_geometries_arrays_or_on_demand():
     assert len(_preprocessor()(twice)['inputs']) == 2
     arrays = batch(sample('[a star]', path=None), sample('[a star]', path=None))
     assert len(_preprocessor()(arrays)['inputs']) == 2
+    arrays = batch(*(sample(text, path=None) for text in ('[a star]', '[a ring]', '[two]')))
+    for own, img_id in zip(arrays['data_samples'], '001', strict=True):
+        own.set_metainfo(dict(img_id=img_id))
+    assert len(_preprocessor()(arrays)['inputs']) == 2, 'an array is known by its img_id'
     same = batch(sample('[a star]'), sample('[a ring]'))
     assert len(_preprocessor(share_images=False)(same)['inputs']) == 2
