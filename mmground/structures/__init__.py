@@ -2,6 +2,7 @@ from .geometry import Geometry
 from .grid_targets import grid_targets
 from .grounding_data_sample import GroundingDataSample
 from .markup import find_phrases, format_markup, parse_markup, resolve_phrases
+from .mask_codes import check_polygons, decode_mask, decode_masks, encode_masks
 from .phrase_links import phrase_flags, phrase_masks
 from .text_features import TextFeatures
 
@@ -9,6 +10,10 @@ __all__ = [
     'Geometry',
     'GroundingDataSample',
     'TextFeatures',
+    'check_polygons',
+    'decode_mask',
+    'decode_masks',
+    'encode_masks',
     'find_phrases',
     'format_markup',
     'grid_targets',
