@@ -3,7 +3,7 @@ from .grid_targets import grid_targets
 from .grounding_data_sample import GroundingDataSample
 from .markup import find_phrases, format_markup, parse_markup, resolve_phrases
 from .mask_codes import check_polygons, decode_mask, decode_masks, encode_masks
-from .phrase_links import phrase_flags, phrase_masks
+from .phrase_links import last_regions, phrase_flags, phrase_masks
 from .text_features import TextFeatures
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     'find_phrases',
     'format_markup',
     'grid_targets',
+    'last_regions',
     'parse_markup',
     'phrase_flags',
     'phrase_masks',
