@@ -1,5 +1,6 @@
 from . import transforms
 from .base_grounding import BaseGroundingDataset
+from .grounding_json import GroundingJsonDataset
 from .png import PNGDataset
 
-__all__ = ['BaseGroundingDataset', 'PNGDataset', 'transforms']
+__all__ = ['BaseGroundingDataset', 'GroundingJsonDataset', 'PNGDataset', 'transforms']

@@ -22,13 +22,15 @@ class BaseGroundingDataset(BaseDataset):
 
     - ``sample_id`` (str): Unique in the data set.
     - ``img_id``, ``img_path`` (str): The image; several records may share it.
-    - ``height``, ``width`` (int): Size of the original image in pixels.
+    - ``height``, ``width`` (int): Size of the original image in pixels, where the
+      annotations state it.
     - ``text`` (str): The narrative, expression or caption.
     - ``phrases`` (list[dict]): At least one, with ``text``, ``span`` (the character
       range ``(start, end)`` of the phrase in ``text``), ``type`` and ``phrase_id``.
     - ``regions`` (list[dict]): With ``bbox``, (x1, y1, x2, y2) in pixels of the
-      original image, and what else is known of the region: ``segment_id``,
-      ``category_id``, ``is_thing``, ``area``.
+      original image, or what :class:`LoadGroundingMasks` makes a mask of: ``mask`` or
+      ``segment_id``; and what else is known of the region: ``category_id``,
+      ``is_thing``, ``area``.
     - ``links`` (list[tuple[int, int]]): Pairs of indices (phrase, region). A plural has
       several, and two phrases may share a region.
 
@@ -218,6 +220,8 @@ def check_record(record: dict, source: str) -> None:
                 f'is {text[start:end]!r}'
             )
     for i, region in enumerate(regions):
+        if 'bbox' not in region:
+            continue
         x1, y1, x2, y2 = region['bbox']
         # Written so that NaN fails as well.
         if not (x1 < x2 and y1 < y2):

@@ -143,6 +143,6 @@ class _Scanner:
     def _refuse(self, problem: str, place: int | None = None) -> NoReturn:
         place = self.dropped + (self.place if place is None else place)
         raise ValueError(
-            f'{self.path}: the annotation file is not valid JSON ({problem}, at character {place}); '
-            'it is truncated or another file: download it again'
+            f'{self.path}: the annotation file is not valid JSON ({problem}, at character '
+            f'{place}); it is truncated or another file: download it again'
         )

@@ -163,8 +163,8 @@ class DumpedResults:
         header = next(self._lines(), None)
         if not isinstance(header, dict) or header.get('mmground_results') != _VERSION:
             raise ValueError(
-                f'{path}: not a file of results: its first line is no header of version {_VERSION}; '
-                'write one with tools/test.py --out'
+                f'{path}: not a file of results: its first line is no header of version '
+                f'{_VERSION}; write one with tools/test.py --out'
             )
         self._num_samples = header['num_samples']
         self.categories = {
@@ -196,8 +196,9 @@ class DumpedResults:
         number = 0
         try:
             with open_file(self.path, 'rt', encoding='utf-8') as file:
-                for number, line in enumerate(file, 1):
+                for line in file:
                     yield json.loads(line)
+                    number += 1
         except (EOFError, OSError, ValueError) as error:
             raise ValueError(
                 f'{self.path}: damaged after line {number} ({error}); write the file anew'
