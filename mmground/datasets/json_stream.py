@@ -106,8 +106,8 @@ class _Scanner:
                 if self.at_end:
                     self._refuse(error.msg, error.pos)
             else:
-                # A number may go on in the next block.
-                if end < len(self.text) or self.at_end:
+                # A number may go on in the next block: of "1.5e3" a part may be there.
+                if self.at_end or self.text[end : end + 1] not in ('', '.', 'e', 'E'):
                     self.place = end
                     return value
             self._read(size)
