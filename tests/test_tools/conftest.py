@@ -28,7 +28,8 @@ class ToyDataset(Dataset):
         return 8
 
     def __getitem__(self, index):
-        sample = GroundingDataSample(metainfo=dict(sample_id=str(index)))
+        phrases = [dict(text='it', span=(0, 2))]
+        sample = GroundingDataSample(metainfo=dict(sample_id=str(index), phrases=phrases))
         return dict(inputs=torch.tensor([index / 8]), data_samples=sample)
 
 
@@ -101,7 +102,9 @@ randomness = dict(seed=0)
 
 def load_tool(name: str) -> Callable:
     """The ``main`` of ``tools/<name>.py``."""
-    spec = importlib.util.spec_from_file_location(f'tools_{name}', REPO / 'tools' / f'{name}.py')
+    spec = importlib.util.spec_from_file_location(
+        f'tools_{Path(name).name}', REPO / 'tools' / f'{name}.py'
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.main
@@ -117,6 +120,12 @@ def train() -> Callable:
 def test() -> Callable:
     """``main`` of tools/test.py."""
     return load_tool('test')
+
+
+@pytest.fixture(scope='session')
+def load_tool_main() -> Callable:
+    """:func:`load_tool`, for the tests of folders below."""
+    return load_tool
 
 
 @pytest.fixture(scope='session')
