@@ -192,3 +192,72 @@ def write_vocab(path: Path) -> str:
     )
     path.write_text('\n'.join(words.split()) + '\n', encoding='utf-8')
     return str(path)
+
+
+def write_json_dataset(root: Path) -> dict:
+    """Write a data set of two entries with every kind of annotation of one's own data.
+
+    Returns:
+        The arguments with which ``GroundingJsonDataset`` reads it.
+    """
+    rng = np.random.default_rng(0)
+    for folder in ('images', 'masks'):
+        (root / folder).mkdir(parents=True)
+    for name, size in (('park', (24, 32)), ('blue', (20, 30))):
+        pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / 'images' / f'{name}.png')
+    whole = (root / 'images' / 'park.png').read_bytes()
+    (root / 'images' / 'broken.png').write_bytes(whole[: len(whole) // 2])
+
+    def draw(name, x1, y1, x2, y2, mode):
+        mask = np.zeros((24, 32), np.uint8)
+        mask[y1:y2, x1:x2] = 1
+        picture = Image.fromarray(mask * 255)
+        if mode == 'RGBA':  # opaque everywhere: alpha is no mask
+            picture = picture.convert('RGBA')
+        elif mode == 'P':
+            picture = Image.fromarray(mask).convert('P')
+        picture.save(root / 'masks' / f'{name}.png')
+
+    draw('dog', 20, 10, 26, 16, 'RGBA')
+    draw('other_dog', 27, 10, 31, 16, 'L')
+    draw('grass', 0, 20, 32, 24, 'P')
+    draw('empty', 0, 0, 0, 0, 'L')
+    frisbee = [8 * 24 + 3, 2, 22, 2, 22, 2]  # columns 8 to 10, rows 3 and 4
+    frisbee.append(24 * 32 - sum(frisbee))
+    entries = [
+        dict(
+            image='park.png',
+            text='A man throws a red frisbee to two dogs on grass, a man.',
+            phrases=[
+                dict(text='A man', regions=[0]),
+                dict(span=[13, 26], regions=[1]),
+                dict(text='Two  dogs', regions=[2, 3]),
+                dict(text='grass', span=[42, 47], regions=[4]),
+                dict(text='a man', regions=[0]),
+            ],
+            regions=[
+                dict(mask=[[1, 2, 6, 2, 6, 20, 1, 20]], category='person'),
+                dict(mask=dict(size=[24, 32], counts=frisbee), category='frisbee'),
+                dict(mask='dog.png', category='dog'),
+                dict(mask='other_dog.png', category='dog', bbox=[26.5, 10, 31, 16]),
+                dict(mask='grass.png', category='grass', is_thing=False),
+            ],
+        ),
+        dict(
+            image='blue.png',
+            image_id=7,
+            id='blue',
+            height=20,
+            width=30,
+            text='something blue',
+            phrases=[dict(text='something blue', regions=[0])],
+            regions=[dict(bbox=[1.5, 2, 9, 12])],
+        ),
+    ]
+    (root / 'grounding.json').write_text(json.dumps(entries))
+    return dict(
+        data_root=str(root),
+        ann_file='grounding.json',
+        data_prefix=dict(img_path='images', mask_path='masks'),
+    )

@@ -4,8 +4,9 @@ import argparse
 from collections.abc import Sequence
 
 from mmengine.config import Config
-from mmengine.evaluator import DumpResults
 
+from mmground.evaluation.dumped_results import check_results_name
+from mmground.evaluation.metrics import DumpGroundingResults
 from mmground.utils.cli import (
     ExactWeightsHook,
     add_runner_arguments,
@@ -26,8 +27,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--out',
-        metavar='FILE.pkl',
-        help='also write all predictions and their ground truth to this pickle file',
+        metavar='FILE.jsonl[.gz]',
+        help='also write all predictions and their ground truth to this file, JSON lines that '
+        'tools/analysis_tools read',
     )
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument(
@@ -72,8 +74,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """
     parser = build_parser()
     args = parser.parse_args(argv)
-    if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
-        parser.error(f'--out must end with .pkl or .pickle: {args.out}')
+    if args.out is not None:
+        try:
+            check_results_name(args.out)
+        except ValueError as error:
+            parser.error(f'--out {error}')
     cfg = load_config(parser, args)
     untrained = args.checkpoint == 'none'
     if not untrained and is_local_path(args.checkpoint):
@@ -85,7 +90,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     runner = build_runner(cfg)
     runner.register_hook(ExactWeightsHook())
     if args.out is not None:
-        runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+        dump = DumpGroundingResults(args.out)
+        dump.dataset_meta = runner.test_evaluator.dataset_meta
+        runner.test_evaluator.metrics.append(dump)
     return runner.test()
 
 

@@ -1,5 +1,12 @@
 from . import samplers, transforms
 from .base_grounding import BaseGroundingDataset
+from .grounding_json import GroundingJsonDataset
 from .png import PNGDataset
 
-__all__ = ['BaseGroundingDataset', 'PNGDataset', 'samplers', 'transforms']
+__all__ = [
+    'BaseGroundingDataset',
+    'GroundingJsonDataset',
+    'PNGDataset',
+    'samplers',
+    'transforms',
+]

@@ -1,17 +1,17 @@
 import gc
-import json
 import random
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from mmengine import fileio
+import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from mmground.utils.randomness import seeded_generators
 
+from .packed_records import PackedRecords
 from .samplers import SeededIndex
 
 _FILTERS = ('img_ids', 'sample_ids')
@@ -25,13 +25,15 @@ class BaseGroundingDataset(BaseDataset):
 
     - ``sample_id`` (str): Unique in the data set.
     - ``img_id``, ``img_path`` (str): The image; several records may share it.
-    - ``height``, ``width`` (int): Size of the original image in pixels.
+    - ``height``, ``width`` (int): Size of the original image in pixels, where the
+      annotations state it.
     - ``text`` (str): The narrative, expression or caption.
     - ``phrases`` (list[dict]): At least one, with ``text``, ``span`` (the character
       range ``(start, end)`` of the phrase in ``text``), ``type`` and ``phrase_id``.
     - ``regions`` (list[dict]): With ``bbox``, (x1, y1, x2, y2) in pixels of the
-      original image, and what else is known of the region: ``segment_id``,
-      ``category_id``, ``is_thing``, ``area``.
+      original image, or what :class:`LoadGroundingMasks` makes a mask of: ``mask`` or
+      ``segment_id``; and what else is known of the region: ``category_id``,
+      ``is_thing``, ``area``.
     - ``links`` (list[tuple[int, int]]): Pairs of indices (phrase, region). A plural has
       several, and two phrases may share a region.
 
@@ -85,32 +87,30 @@ class BaseGroundingDataset(BaseDataset):
         with seeded_generators(*idx.entropy):
             return super().__getitem__(int(idx))
 
-    def load_records(self) -> list[dict]:
+    def load_records(self) -> Iterable[dict]:
         """Read the annotation files. To be implemented by a data set.
 
         Returns:
-            The records, as described in the class.
+            The records, as described in the class; an iterator, where they are many.
         """
         raise NotImplementedError
 
-    def load_data_list(self) -> list[dict]:
+    def load_data_list(self) -> Sequence[dict]:
         """Read the records, check each, and apply ``control``.
 
         Returns:
             One dict per sample.
         """
         with _garbage_collector_off():
-            return self._load_checked_records()
+            records = self._load_checked_records()
+            if self.control == 'shuffled_text':
+                records = PackedRecords(self._shuffle_text(records))
+        return records if self.serialize_data else list(records)
 
-    def _load_checked_records(self) -> list[dict]:
-        records = self.load_records()
-        if not records:
-            raise ValueError(
-                f'{self.ann_file}: no sample is left to use; check that the file holds the '
-                'split that you mean'
-            )
-        seen = set()
-        for record in records:
+    def _load_checked_records(self) -> PackedRecords:
+        # Packed one by one: all of them as objects would be gigabytes.
+        records, seen = PackedRecords(), set()
+        for record in self.load_records():
             check_record(record, self.ann_file)
             if record['sample_id'] in seen:
                 raise ValueError(
@@ -118,11 +118,21 @@ class BaseGroundingDataset(BaseDataset):
                     'metrics would count one of the samples only'
                 )
             seen.add(record['sample_id'])
-        if self.control == 'shuffled_text':
-            records = self._shuffle_text(records)
+            records.append(record)
+        if not records:
+            raise ValueError(
+                f'{self.ann_file}: no sample is left to use; check that the file holds the '
+                'split that you mean'
+            )
         return records
 
-    def filter_data(self) -> list[dict]:
+    def _serialize_data(self) -> tuple[np.ndarray, np.ndarray]:
+        if not isinstance(self.data_list, PackedRecords):
+            return super()._serialize_data()
+        records, self.data_list = self.data_list, []
+        return records.arrays()
+
+    def filter_data(self) -> Sequence[dict]:
         """Keep what ``filter_cfg`` names.
 
         Raises:
@@ -147,31 +157,12 @@ class BaseGroundingDataset(BaseDataset):
             raise ValueError(f'{self.ann_file}: no sample is left by filter_cfg {self.filter_cfg}')
         return records
 
-    def load_json(self, path: str):
-        """Read a JSON file through ``backend_args``.
-
-        Raises:
-            FileNotFoundError: If there is none at ``path``.
-            ValueError: If it is not valid JSON.
-        """
-        try:
-            return json.loads(fileio.get(path, backend_args=self.backend_args))
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f'{path}: the annotation file does not exist; check data_root, or download it'
-            ) from error
-        except ValueError as error:
-            raise ValueError(
-                f'{path}: the annotation file is not valid JSON ({error}); it is truncated or '
-                'another file: download it again'
-            ) from error
-
-    def _shuffle_text(self, records: list[dict]) -> list[dict]:
-        donors = text_donors(
-            [record['img_id'] for record in records],
-            [len(record['phrases']) for record in records],
-        )
-        counts = [len(record['phrases']) for record in records]
+    def _shuffle_text(self, records: Sequence[dict]) -> Iterator[dict]:
+        image_ids, counts = [], []
+        for record in records:
+            image_ids.append(record['img_id'])
+            counts.append(len(record['phrases']))
+        donors = text_donors(image_ids, counts)
         larger = sum(counts[donor] > counts[i] for i, donor in enumerate(donors))
         smaller = sum(counts[donor] < counts[i] for i, donor in enumerate(donors))
         print_log(
@@ -180,7 +171,6 @@ class BaseGroundingDataset(BaseDataset):
             'with fewer)',
             logger='current',
         )
-        shuffled = []
         for record, donor in zip(records, (records[i] for i in donors), strict=True):
             words = donor['phrases']
             phrases = [
@@ -191,15 +181,12 @@ class BaseGroundingDataset(BaseDataset):
                 }
                 for i, phrase in enumerate(record['phrases'])
             ]
-            shuffled.append(
-                {
-                    **record,
-                    'text': donor['text'],
-                    'phrases': phrases,
-                    'text_sample_id': donor['sample_id'],
-                }
-            )
-        return shuffled
+            yield {
+                **record,
+                'text': donor['text'],
+                'phrases': phrases,
+                'text_sample_id': donor['sample_id'],
+            }
 
 
 @contextmanager
@@ -248,6 +235,8 @@ def check_record(record: dict, source: str) -> None:
                 f'is {text[start:end]!r}'
             )
     for i, region in enumerate(regions):
+        if 'bbox' not in region:
+            continue
         x1, y1, x2, y2 = region['bbox']
         # Written so that NaN fails as well.
         if not (x1 < x2 and y1 < y2):

@@ -1,3 +1,5 @@
+import pickle
+from collections.abc import Iterator
 from typing import ClassVar, NoReturn
 
 from mmengine.fileio import join_path
@@ -8,6 +10,7 @@ from mmground.registry import DATASETS
 
 from .alignment import WordPieceAligner, align_utterances
 from .base_grounding import BaseGroundingDataset
+from .json_stream import iter_json
 
 
 @DATASETS.register_module()
@@ -97,19 +100,14 @@ class PNGDataset(BaseGroundingDataset):
         if self.data_root and not is_abs(self.panoptic_ann_file):
             self.panoptic_ann_file = join_path(self.data_root, self.panoptic_ann_file)
 
-    def load_records(self) -> list[dict]:
+    def load_records(self) -> Iterator[dict]:
         """Read both annotation files and align every phrase with its caption.
 
-        Returns:
+        Yields:
             One record per narrative with a grounded phrase, in the order of the file.
         """
-        narratives = self.load_json(self.ann_file)
-        if not isinstance(narratives, list):
-            raise ValueError(
-                f'{self.ann_file}: expected the list of narratives of png_coco_*.json, got a '
-                f'{type(narratives).__name__}; check ann_file'
-            )
-        panoptic = self._load_panoptic(self._image_ids(narratives))
+        panoptic = PanopticFile(self.panoptic_ann_file, self.backend_args)
+        self._metainfo.setdefault('categories', panoptic.categories)
         align = WordPieceAligner(self.vocab_file) if self.legacy_alignment else align_utterances
         self.counts = dict.fromkeys(
             (
@@ -123,89 +121,32 @@ class PNGDataset(BaseGroundingDataset):
             ),
             0,
         )
-        self.counts['narratives'] = len(narratives)
-        records = []
-        for index, narrative in enumerate(narratives):
+        for index, narrative in enumerate(iter_narratives(self.ann_file, self.backend_args)):
+            self.counts['narratives'] += 1
             try:
                 record = self._parse_narrative(index, narrative, panoptic, align)
             except (AttributeError, KeyError, TypeError) as error:
-                _malformed(self.ann_file, f'narrative {index}', error)
+                malformed(self.ann_file, f'narrative {index}', error)
             if record is not None:
-                records.append(record)
-        self.counts['samples'] = len(records)
-        self.counts['phrases'] = sum(len(record['phrases']) for record in records)
+                self.counts['samples'] += 1
+                self.counts['phrases'] += len(record['phrases'])
+                yield record
         self._log_counts()
-        return records
 
-    def _image_ids(self, narratives: list) -> list[int]:
-        image_ids = []
-        for index, narrative in enumerate(narratives):
-            try:
-                image_ids.append(int(narrative['image_id']))
-            except (KeyError, TypeError, ValueError) as error:
-                _malformed(self.ann_file, f'narrative {index}', error)
-        return image_ids
-
-    def _load_panoptic(self, image_ids: list[int]) -> dict[int, dict]:
-        """Read what the panoptic file says of some images.
-
-        Returns:
-            Per image id the keys of a record that concern the image, and ``segments``: a
-            region of a record per segment id.
-        """
-        path = self.panoptic_ann_file
-        content = self.load_json(path)
-        for key in ('images', 'annotations', 'categories'):
-            if not isinstance(content, dict) or not isinstance(content.get(key), list):
-                raise ValueError(
-                    f'{path}: expected a COCO panoptic file, but there is no list {key!r}; '
-                    'check panoptic_ann_file'
-                )
-        is_thing = {}
-        for index, category in enumerate(content['categories']):
-            try:
-                is_thing[category['id']] = bool(category['isthing'])
-            except (KeyError, TypeError) as error:
-                _malformed(path, f'category {index}', error)
-        self._metainfo.setdefault('categories', content['categories'])
-
-        images = dict.fromkeys(image_ids)
-        for index, image in enumerate(content['images']):
-            try:
-                if image['id'] in images:
-                    images[image['id']] = {
-                        'img_path': join_path(self.data_prefix['img_path'], image['file_name']),
-                        'height': int(image['height']),
-                        'width': int(image['width']),
-                    }
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
-                _malformed(path, f'image {index}', error)
-        for index, annotation in enumerate(content['annotations']):
-            try:
-                image = images.get(annotation['image_id'])
-                if image is None:
-                    continue
-                image['seg_map_path'] = join_path(
-                    self.data_prefix['seg_map_path'], annotation['file_name']
-                )
-                image['segments'] = {
-                    segment['id']: _region(segment, is_thing)
-                    for segment in annotation['segments_info']
-                }
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
-                _malformed(path, f'annotation {index}', error)
-        for index, image_id in enumerate(image_ids):
-            if images[image_id] is None or 'segments' not in images[image_id]:
-                raise ValueError(
-                    f'{path}: there is no annotation of image {image_id}, which narrative '
-                    f'{index} of {self.ann_file} describes; take both files of the same split'
-                )
-        return images
-
-    def _parse_narrative(self, index: int, narrative: dict, panoptic: dict, align) -> dict | None:
+    def _parse_narrative(
+        self, index: int, narrative: dict, panoptic: 'PanopticFile', align
+    ) -> dict | None:
+        try:
+            image_id = int(narrative['image_id'])
+        except ValueError as error:
+            malformed(self.ann_file, f'narrative {index}', error)
         caption, utterances = narrative['caption'], narrative['segments']
-        image_id = int(narrative['image_id'])
-        image = panoptic[image_id]
+        segments = panoptic.segments(image_id)
+        if segments is None:
+            raise ValueError(
+                f'{panoptic.path}: there is no annotation of image {image_id}, which narrative '
+                f'{index} of {self.ann_file} describes; take both files of the same split'
+            )
         wanted = [
             i
             for i, utterance in enumerate(utterances)
@@ -218,14 +159,14 @@ class PNGDataset(BaseGroundingDataset):
 
         phrases, regions, links = [], {}, []
         for i, span in zip(wanted, spans, strict=True):
-            segment_ids = self._segment_ids(index, utterances[i], image_id, image['segments'])
+            segment_ids = self._segment_ids(index, utterances[i], image_id, segments)
             if span is None:
                 self.counts['unlocated_phrases'] += 1
                 continue
             for segment_id in segment_ids:
                 region = regions.setdefault(segment_id, len(regions))
                 links.append((len(phrases), region))
-            last = image['segments'][segment_ids[-1]]
+            last = segments[segment_ids[-1]]
             phrases.append(
                 {
                     'text': caption[slice(*span)],
@@ -237,16 +178,17 @@ class PNGDataset(BaseGroundingDataset):
         if not phrases:
             self.counts['ungrounded_narratives'] += 1
             return None
+        image = panoptic.images[image_id]
         return {
-            'img_path': image['img_path'],
-            'seg_map_path': image['seg_map_path'],
+            'img_path': join_path(self.data_prefix['img_path'], image.file_name),
+            'seg_map_path': join_path(self.data_prefix['seg_map_path'], image.seg_map_name),
             'img_id': str(image_id),
             'sample_id': f'{image_id}_{index}',
-            'height': image['height'],
-            'width': image['width'],
+            'height': image.height,
+            'width': image.width,
             'text': caption,
             'phrases': phrases,
-            'regions': [image['segments'][segment_id] for segment_id in regions],
+            'regions': [segments[segment_id] for segment_id in regions],
             'links': links,
         }
 
@@ -292,20 +234,154 @@ class PNGDataset(BaseGroundingDataset):
         print_log('; '.join(lines), logger='current')
 
 
-def _region(segment: dict, is_thing: dict[int, bool]) -> dict:
-    if segment['category_id'] not in is_thing:
-        raise ValueError(f'category {segment["category_id"]} is not among the categories')
-    x, y, width, height = segment['bbox']
-    return {
-        'segment_id': segment['id'],
-        'category_id': segment['category_id'],
-        'is_thing': is_thing[segment['category_id']],
-        'bbox': (x, y, x + width, y + height),
-        'area': segment['area'],
-    }
+def iter_narratives(path: str, backend_args: dict | None = None) -> Iterator:
+    """The narratives of ``png_coco_*.json``, one by one.
+
+    Args:
+        path: The file.
+        backend_args: File backend of :mod:`mmengine.fileio`.
+
+    Yields:
+        The entries of the file's list, unchecked.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not JSON, or not a list.
+    """
+    for key, entry in iter_json(path, backend_args):
+        if key is not None:
+            raise ValueError(
+                f'{path}: expected the list of narratives of png_coco_*.json, got a dict; check '
+                'ann_file'
+            )
+        yield entry
 
 
-def _malformed(path: str, record: str, error: Exception) -> NoReturn:
+class PanopticImage:
+    """What a COCO panoptic file says of an image.
+
+    Attributes:
+        file_name (str): Name of the image's file, None until the image is read.
+        height, width (int): Size in pixels.
+        seg_map_name (str): Name of the panoptic PNG, None until the annotation is read.
+        packed (bytes): Rows (id, category id, x, y, width, height, area) of the segments,
+            pickled: a tenth of the memory of a dict for each.
+    """
+
+    __slots__ = ('file_name', 'height', 'packed', 'seg_map_name', 'width')
+
+    def __init__(self) -> None:
+        self.file_name = self.seg_map_name = self.packed = None
+
+
+class PanopticFile:
+    """A COCO panoptic annotation file in little memory.
+
+    Args:
+        path: ``panoptic_*.json``.
+        backend_args: File backend of :mod:`mmengine.fileio`.
+
+    Attributes:
+        images (dict[int, PanopticImage]): By id.
+        categories (list[dict]): As in the file.
+        description (str): Of the file's ``info``, empty if there is none.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not JSON, lacks a list or has a malformed entry.
+    """
+
+    def __init__(self, path: str, backend_args: dict | None = None) -> None:
+        self.path = path
+        self.images: dict[int, PanopticImage] = {}
+        self.categories: list[dict] = []
+        self.description = ''
+        self._is_thing: dict[int, bool] = {}
+        self._first_use: dict[int, int] = {}  # annotation by category
+        readers = dict(
+            images=self._read_image,
+            annotations=self._read_annotation,
+            categories=self._read_category,
+        )
+        counts = {}
+        for key, entry in iter_json(path, backend_args):
+            if key == 'info' and isinstance(entry, dict):
+                self.description = str(entry.get('description', ''))
+            if key not in readers:
+                continue
+            if key not in counts:
+                # The first of a list is the list itself, empty.
+                counts[key] = 0 if entry == [] else None
+                continue
+            index = counts[key]
+            try:
+                readers[key](index, entry)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                malformed(path, f'{_SINGULAR[key]} {index}', error)
+            counts[key] += 1
+        for key in readers:
+            if counts.get(key) is None:
+                raise ValueError(
+                    f'{path}: expected a COCO panoptic file, but there is no list {key!r}; '
+                    'check panoptic_ann_file'
+                )
+        for category, index in self._first_use.items():
+            if category not in self._is_thing:
+                error = ValueError(f'category {category} is not among the categories')
+                malformed(path, f'annotation {index}', error)
+
+    def segments(self, image_id: int) -> dict[int, dict] | None:
+        """The segments of an image by their ids, as regions of a record.
+
+        Returns:
+            None if the file lacks the image or its annotation.
+        """
+        image = self.images.get(image_id)
+        if image is None or image.packed is None or image.file_name is None:
+            return None
+        return {
+            segment_id: {
+                'segment_id': segment_id,
+                'category_id': category,
+                'is_thing': self._is_thing[category],
+                'bbox': (x, y, x + width, y + height),
+                'area': area,
+            }
+            for segment_id, category, x, y, width, height, area in pickle.loads(image.packed)
+        }
+
+    def _image(self, image_id: int) -> PanopticImage:
+        image = self.images.get(image_id)
+        if image is None:
+            image = self.images[image_id] = PanopticImage()
+        return image
+
+    def _read_image(self, index: int, entry: dict) -> None:
+        image = self._image(entry['id'])
+        image.height, image.width = int(entry['height']), int(entry['width'])
+        image.file_name = str(entry['file_name'])
+
+    def _read_annotation(self, index: int, entry: dict) -> None:
+        image = self._image(entry['image_id'])
+        rows = []
+        for segment in entry['segments_info']:
+            x, y, width, height = segment['bbox']
+            category = segment['category_id']
+            self._first_use.setdefault(category, index)
+            rows.append((segment['id'], category, x, y, width, height, segment['area']))
+        image.seg_map_name = str(entry['file_name'])
+        image.packed = pickle.dumps(rows)
+
+    def _read_category(self, index: int, entry: dict) -> None:
+        self._is_thing[entry['id']] = bool(entry['isthing'])
+        self.categories.append(entry)
+
+
+_SINGULAR = dict(images='image', annotations='annotation', categories='category')
+
+
+def malformed(path: str, record: str, error: Exception) -> NoReturn:
+    """Raise a ValueError that names an annotation file's entry and what is wrong with it."""
     problem = f'there is no {error}' if isinstance(error, KeyError) else str(error)
     raise ValueError(
         f'{path}: {record} is malformed ({problem}); the file is not the published one: '

@@ -1,3 +1,4 @@
-from .metrics import PNGMetric
+from .dumped_results import DumpedResults
+from .metrics import DumpGroundingResults, PNGMetric
 
-__all__ = ['PNGMetric']
+__all__ = ['DumpGroundingResults', 'DumpedResults', 'PNGMetric']

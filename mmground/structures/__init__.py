@@ -2,18 +2,24 @@ from .geometry import Geometry
 from .grid_targets import grid_targets
 from .grounding_data_sample import GroundingDataSample
 from .markup import find_phrases, format_markup, parse_markup, resolve_phrases
+from .mask_codes import check_polygons, decode_mask, decode_masks, encode_masks
 from .panoptic import encode_segment_ids, merge_panoptic, segment_phrase_masks
-from .phrase_links import phrase_flags, phrase_masks
+from .phrase_links import last_regions, phrase_flags, phrase_masks
 from .text_features import TextFeatures
 
 __all__ = [
     'Geometry',
     'GroundingDataSample',
     'TextFeatures',
+    'check_polygons',
+    'decode_mask',
+    'decode_masks',
+    'encode_masks',
     'encode_segment_ids',
     'find_phrases',
     'format_markup',
     'grid_targets',
+    'last_regions',
     'merge_panoptic',
     'parse_markup',
     'phrase_flags',

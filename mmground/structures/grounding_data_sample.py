@@ -24,7 +24,8 @@ class GroundingDataSample(BaseDataElement):
     Data fields:
         - ``gt_regions`` (InstanceData): Element i is region i. ``masks``: bool,
           (R, ori_h, ori_w). ``bboxes``: (R, 4), xyxy in pixels of the original image.
-          ``is_thing``: bool, (R, ). ``areas`` may be added by a data set.
+          ``is_thing``: bool, (R, ). ``category_ids``: int64, (R, ), where the data set has
+          categories.
         - ``links`` (Tensor): Pairs (phrase, region), (K, 2), int64. A plural links one
           phrase to several regions, and two phrases may share a region.
         - ``pred_phrases`` (InstanceData): Element i is phrase i, in the original image's

@@ -54,6 +54,23 @@ def phrase_flags(is_thing: Tensor, links: Tensor, num_phrases: int) -> tuple[Ten
         ValueError: If a phrase has no link, because it has no class then, or if a
             link names a phrase that does not exist.
     """
+    last = last_regions(links, num_phrases)
+    return links[:, 0].bincount(minlength=num_phrases) > 1, is_thing[last].bool()
+
+
+def last_regions(links: Tensor, num_phrases: int) -> Tensor:
+    """The region of each phrase's last link, which gives the phrase its class.
+
+    Args:
+        links: Pairs (phrase, region), int64, shape (K, 2).
+        num_phrases: Number of phrases, N.
+
+    Returns:
+        Indices of regions, int64, shape (N, ).
+
+    Raises:
+        ValueError: As :func:`phrase_flags`.
+    """
     phrase, region = links.unbind(1)
     counts = phrase.bincount(minlength=num_phrases)
     if len(counts) > num_phrases:
@@ -65,5 +82,4 @@ def phrase_flags(is_thing: Tensor, links: Tensor, num_phrases: int) -> tuple[Ten
         unlinked = (counts == 0).nonzero().flatten().tolist()
         raise ValueError(f'phrases {unlinked} have no linked region (phrases count from 0)')
     by_phrase = phrase.argsort(stable=True)
-    last_link = by_phrase[counts.cumsum(0) - 1]
-    return counts > 1, is_thing[region[last_link]].bool()
+    return region[by_phrase[counts.cumsum(0) - 1]]

@@ -27,7 +27,8 @@ class ToyDataset(Dataset):
         return 8
 
     def __getitem__(self, index):
-        sample = GroundingDataSample(metainfo=dict(sample_id=str(index)))
+        phrases = [dict(text='it', span=(0, 2))]
+        sample = GroundingDataSample(metainfo=dict(sample_id=str(index), phrases=phrases))
         return dict(inputs=torch.tensor([index / 8]), data_samples=sample)
 
 

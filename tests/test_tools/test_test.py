@@ -1,8 +1,9 @@
-import pickle
 import sys
 
 import pytest
 import torch
+
+from mmground.evaluation import DumpedResults
 
 
 @pytest.fixture
@@ -28,10 +29,10 @@ def test_work_dir_and_cfg_options(toy, test, checkpoint):
 
 
 def test_out_holds_every_prediction(toy, test, checkpoint):
-    test([toy.config, checkpoint, '--out', 'results.pkl'])
-    results = pickle.loads((toy.cwd / 'results.pkl').read_bytes())
-    assert [result['sample_id'] for result in results] == [str(index) for index in range(8)]
-    scores = [result['pred_phrases']['scores'].item() for result in results]
+    test([toy.config, checkpoint, '--out', 'results.jsonl.gz'])
+    results = list(DumpedResults(toy.cwd / 'results.jsonl.gz'))
+    assert [result.sample_id for result in results] == [str(index) for index in range(8)]
+    scores = [result.pred_phrases.scores.item() for result in results]
     assert scores == pytest.approx([1 + index / 4 for index in range(8)])
 
 
@@ -81,7 +82,7 @@ def test_bad_arguments_are_one_error(toy, test, checkpoint, capsys):
     for argv, message in (
         (['nowhere.py', checkpoint], 'config file does not exist: nowhere.py'),
         ([toy.config, 'nowhere.pth'], 'checkpoint does not exist: nowhere.pth'),
-        ([toy.config, checkpoint, '--out', 'x.json'], 'must end with .pkl or .pickle: x.json'),
+        ([toy.config, checkpoint, '--out', 'x.pkl'], '--out x.pkl: '),
     ):
         with pytest.raises(SystemExit) as stop:
             test(argv)

@@ -22,6 +22,9 @@ from .narratives import Narrative, narrate
 from .render import Rendering
 from .scene import Scene
 
+DESCRIPTION = 'Grounding Shapes'
+"""What tells the panoptic files of generated data from COCO's."""
+
 CATEGORIES = tuple(
     dict(id=first + number, name=kind, supercategory=supercategory, isthing=isthing)
     for first, kinds, supercategory, isthing in ((1, THINGS, 'shape', 1), (101, STUFF, 'stuff', 0))
@@ -80,7 +83,7 @@ class PNGFormat(BaseFormat):
         """Write ``panoptic_{split}2017.json`` and ``png_coco_{split}2017.json``."""
         annotations = root / 'annotations'
         panoptic = dict(
-            info=dict(description='Grounding Shapes'),
+            info=dict(description=DESCRIPTION),
             licenses=[],
             images=[record['image'] for record in records],
             annotations=[record['annotation'] for record in records],

@@ -21,7 +21,8 @@ class PackGroundingInputs(BaseTransform):
     - ori_shape, img_shape (tuple[int, int]): (height, width).
     - flip, flip_direction (optional): As :class:`mmcv.transforms.RandomFlip` sets them.
     - regions (list[dict], optional): with ``bbox`` (xyxy, pixels of the original image)
-      and, where the data set knows it, ``is_thing``. Records for inference have none.
+      and, where the data set knows them, ``is_thing`` and ``category_id``. Records for
+      inference have none.
     - gt_region_masks (np.ndarray, optional): bool, shape (R, ori_h, ori_w).
     - links (list[tuple[int, int]], optional): Pairs (phrase, region).
 
@@ -32,7 +33,8 @@ class PackGroundingInputs(BaseTransform):
     - data_samples (:class:`~mmground.structures.GroundingDataSample`): with the metainfo
       ``sample_id, img_id, img_path, text, phrases, ori_shape, img_shape, geometry`` and,
       as far as the record has them, ``gt_regions`` (``masks`` bool (R, ori_h, ori_w),
-      ``bboxes`` float32 (R, 4), ``is_thing`` bool (R, )) and ``links`` int64 (K, 2).
+      ``bboxes`` float32 (R, 4), ``is_thing`` bool (R, ), ``category_ids`` int64 (R, )) and
+      ``links`` int64 (K, 2).
 
     Raises:
         ValueError: If the image is not uint8 of three channels, or was mirrored other
@@ -89,10 +91,13 @@ class PackGroundingInputs(BaseTransform):
         gt_regions.bboxes = torch.tensor(
             [region['bbox'] for region in regions], dtype=torch.float32
         ).reshape(-1, 4)
-        if all('is_thing' in region for region in regions):
-            gt_regions.is_thing = torch.tensor(
-                [region['is_thing'] for region in regions], dtype=torch.bool
-            )
+        for key, field, dtype in (
+            ('is_thing', 'is_thing', torch.bool),
+            ('category_id', 'category_ids', torch.int64),
+        ):
+            if all(key in region for region in regions):
+                values = [region[key] for region in regions]
+                gt_regions[field] = torch.tensor(values, dtype=dtype)
         if 'gt_region_masks' in results:
             gt_regions.masks = torch.from_numpy(results['gt_region_masks'])
         return gt_regions

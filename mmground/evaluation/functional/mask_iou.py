@@ -25,3 +25,28 @@ def mask_iou(masks: Tensor, targets: Tensor) -> Tensor:
     intersection = (masks & targets).flatten(1).count_nonzero(dim=1)
     union = (masks | targets).flatten(1).count_nonzero(dim=1)
     return intersection.double() / union.double()
+
+
+def soft_mask_iou(masks: Tensor, targets: Tensor) -> Tensor:
+    """Intersection over union of corresponding maps with values in [0, 1].
+
+    The intersection is the sum of ``p t``, the union that of ``p + t - p t``. Of boolean masks it
+    is :func:`mask_iou`. Of soft ones it is below 1 even where both are equal.
+
+    Args:
+        masks: Float, p, shape (N, H, W).
+        targets: Float, t, shape (N, H, W), on the same device.
+
+    Returns:
+        IoU of each pair, float64, shape (N, ). NaN where both are zero everywhere.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    if masks.shape != targets.shape:
+        raise ValueError(
+            f'masks {tuple(masks.shape)} and targets {tuple(targets.shape)} differ in shape'
+        )
+    p, t = masks.double().flatten(1), targets.double().flatten(1)
+    intersection = (p * t).sum(dim=1)
+    return intersection / (p.sum(dim=1) + t.sum(dim=1) - intersection)

@@ -1,3 +1,4 @@
+from .dump_grounding_results import DumpGroundingResults
 from .png_metric import PNGMetric
 
-__all__ = ['PNGMetric']
+__all__ = ['DumpGroundingResults', 'PNGMetric']

@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch.nn.functional as F
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from terminaltables import AsciiTable
@@ -14,6 +15,7 @@ from mmground.evaluation.functional import (
     recall_at,
     recall_curve,
     save_recall_curves,
+    soft_mask_iou,
 )
 from mmground.registry import METRICS
 from mmground.structures import grid_targets, phrase_flags, phrase_masks
@@ -33,6 +35,14 @@ class PNGMetric(BaseMetric):
       padded canvas. ``pred_phrases.grid_probs`` above 0.5, against
       :func:`grid_targets`. Padding is scored too: what is predicted
       there is wrong.
+    - ``'png256'``: the grid of the baseline's official code. ``pred_phrases.masks`` and the
+      exact ground truth are both resized to 256 x 256 cells, whatever the shape of the
+      image, and back to its size, each time bilinearly without antialiasing. In between the
+      prediction is rounded to {0, 1}, because the official code resizes it as an integer
+      mask; the ground truth stays as it is. The IoU is that of the two soft masks, see
+      :func:`soft_mask_iou`: it is below 1 even for a perfect prediction. (The version of
+      torchvision decides how integers are made there: old ones cut off what follows the
+      point, which erodes predictions. Here 0.5 and less is background.)
 
     Values are percentages, as the papers print them, named
     ``<prefix>/<protocol>/<measure>[_<split>]`` whatever the number of protocols::
@@ -52,7 +62,7 @@ class PNGMetric(BaseMetric):
     are kept.
 
     Args:
-        protocol: ``'original'``, ``'ppmn'`` or a list of them.
+        protocol: ``'original'``, ``'ppmn'``, ``'png256'`` or a list of them.
         threshold_step: Distance between the IoU thresholds, see
             :func:`average_recall`.
         curve_dir: Folder for the recall curves, ``recall_<protocol>.csv`` and ``.png``,
@@ -211,8 +221,22 @@ def _ppmn_ious(sample: dict, targets: Tensor) -> Tensor:
     return mask_iou(probs > 0.5, targets)
 
 
+def _png256_ious(sample: dict, targets: Tensor) -> Tensor:
+    masks = _prediction(sample, 'masks', 'the model predicts no masks')
+    _check_shape(sample, 'masks', masks, targets, 'the original image')
+    shape = targets.shape[1:]
+    # Rounding halves to even makes background of exactly a half.
+    coarse = _resize(masks.float(), (256, 256)).round()
+    soft_targets = _resize(targets.to(masks.device).float(), (256, 256))
+    return soft_mask_iou(_resize(coarse, shape), _resize(soft_targets, shape))
+
+
+def _resize(masks: Tensor, shape: tuple[int, int]) -> Tensor:
+    return F.interpolate(masks[:, None], size=shape, mode='bilinear', align_corners=False)[:, 0]
+
+
 # Each takes a sample and its phrase masks (N, ori_h, ori_w) to IoUs of shape (N, ).
-_PROTOCOLS = {'original': _original_ious, 'ppmn': _ppmn_ious}
+_PROTOCOLS = {'original': _original_ious, 'ppmn': _ppmn_ious, 'png256': _png256_ious}
 
 
 def _prediction(sample: dict, field: str, remedy: str) -> Tensor:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmground.evaluation.functional import mask_iou
+from mmground.evaluation.functional import mask_iou, soft_mask_iou
 
 
 def test_equals_counting_pixels():
@@ -40,3 +40,21 @@ def test_bad_input():
         mask_iou(masks, masks[:1])
     with pytest.raises(TypeError, match='must be boolean'):
         mask_iou(masks.float(), masks)
+
+
+def test_soft_masks_by_hand():
+    masks = torch.tensor([[[0.5, 1.0]], [[0.0, 0.0]], [[0.0, 0.0]]])
+    targets = torch.tensor([[[0.5, 0.25]], [[0.0, 0.5]], [[0.0, 0.0]]])
+    ious = soft_mask_iou(masks, targets)
+    assert ious.dtype == torch.float64
+    assert ious[0].item() == pytest.approx((0.25 + 0.25) / (0.75 + 1.0))
+    assert ious[1] == 0
+    assert ious[2].isnan()
+    with pytest.raises(ValueError, match='differ in shape'):
+        soft_mask_iou(masks, targets[:1])
+
+
+def test_soft_iou_of_boolean_masks_is_the_iou():
+    generator = torch.Generator().manual_seed(0)
+    masks, targets = torch.rand(2, 4, 6, 5, generator=generator) > 0.5
+    assert torch.equal(soft_mask_iou(masks, targets), mask_iou(masks, targets))

@@ -110,6 +110,58 @@ def test_ppmn_protocol():
     assert metrics['png/ppmn/recall@0.5'] == pytest.approx(200 / 3)
 
 
+def naive_bilinear(mask, height, width):
+    """Cell centres mapped to the source, neighbours clamped to it, one cell at a time."""
+    rows, columns = mask.shape
+    out = np.zeros((height, width))
+    for i in range(height):
+        y = max((i + 0.5) * rows / height - 0.5, 0)
+        y0 = int(y)
+        y1 = min(y0 + 1, rows - 1)
+        for j in range(width):
+            x = max((j + 0.5) * columns / width - 0.5, 0)
+            x0 = int(x)
+            x1 = min(x0 + 1, columns - 1)
+            top = mask[y0, x0] * (1 - (x - x0)) + mask[y0, x1] * (x - x0)
+            bottom = mask[y1, x0] * (1 - (x - x0)) + mask[y1, x1] * (x - x0)
+            out[i, j] = top * (1 - (y - y0)) + bottom * (y - y0)
+    return out
+
+
+# Enlarged and reduced; 0.5 occurs in both.
+@pytest.mark.parametrize('shape', [(16, 24), (300, 40)])
+def test_png256_protocol(shape):
+    rng = np.random.default_rng(0)
+    sample = make_sample(with_grid=False)
+    regions = np.zeros((4, *shape), bool)
+    predictions = np.zeros((3, *shape), bool)
+    for mask in (*regions, *predictions[:2]):
+        top, left = rng.integers(shape[0] // 2), rng.integers(shape[1] // 2)
+        mask[top : top + shape[0] // 3, left : left + shape[1] // 3] = True
+    sample.gt_regions.masks = torch.from_numpy(regions)
+    sample.pred_phrases.masks = torch.from_numpy(predictions)
+    metric = PNGMetric(protocol='png256')
+    metric.process(None, [sample.to_dict()])
+    ious = metric.results[0]['ious']['png256']
+
+    targets = [regions[0], regions[1] | regions[2], regions[3]]
+    for iou, prediction, target in zip(ious[:2], predictions, targets, strict=False):
+        hard = (naive_bilinear(prediction, 256, 256) > 0.5).astype(float)
+        p = naive_bilinear(hard, *shape)
+        t = naive_bilinear(naive_bilinear(target, 256, 256), *shape)
+        assert iou == pytest.approx((p * t).sum() / (p + t - p * t).sum(), abs=1e-6)
+        assert 0 < iou < 1
+    assert ious[2] == 0  # an empty prediction
+
+
+def test_png256_of_a_perfect_prediction_is_below_one():
+    sample = make_sample(with_grid=False)
+    sample.pred_phrases.masks[0] = sample.gt_regions.masks[0]
+    metric = PNGMetric(protocol='png256')
+    metric.process(None, [sample.to_dict()])
+    assert 0.9 < metric.results[0]['ious']['png256'][0] < 1
+
+
 def test_both_protocols_keep_their_names():
     sample = make_sample()
     both = evaluate(PNGMetric(protocol=['original', 'ppmn']), sample)
@@ -252,7 +304,7 @@ def test_missing_annotations():
         evaluate(PNGMetric(), sample)
 
 
-@pytest.mark.parametrize('protocol', ['original', 'ppmn'])
+@pytest.mark.parametrize('protocol', ['original', 'ppmn', 'png256'])
 def test_number_of_predictions_must_fit(protocol):
     sample = make_sample()
     sample.pred_phrases = sample.pred_phrases[:2]

@@ -1,0 +1,154 @@
+"""Where a system is good and where it is not: recall by kind of phrase, and single cases."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmground.evaluation.functional import average_recall, recall_at
+from mmground.structures import GroundingDataSample, last_regions, phrase_masks
+
+from .dumped_results import DumpedResults
+from .metrics import PNGMetric
+
+_SMALL, _MEDIUM = 32**2, 96**2  # COCO's limits, in pixels of the original image
+
+
+@dataclass
+class ScoredPhrases:
+    """One element per phrase, in the order of the samples.
+
+    Args:
+        sample_ids: The samples, S of them.
+        sample: Index of each phrase's sample. Shape (N, ).
+        texts: The phrases.
+        ious: IoU under one protocol of :class:`PNGMetric`, NaN for an empty prediction of an
+            empty target. Shape (N, ).
+        areas: Pixels of the phrase's regions, united, in the original image. Shape (N, ).
+        is_plural: Phrases of several regions. Shape (N, ).
+        is_thing: Phrases whose last region is a thing. Shape (N, ).
+        categories: Category id of the last region, or None where the results have no
+            categories. Shape (N, ).
+    """
+
+    sample_ids: list[str]
+    sample: np.ndarray
+    texts: list[str]
+    ious: np.ndarray
+    areas: np.ndarray
+    is_plural: np.ndarray
+    is_thing: np.ndarray
+    categories: np.ndarray | None
+
+    def of_sample(self, index: int) -> np.ndarray:
+        """Indices of the phrases of a sample."""
+        return np.flatnonzero(self.sample == index)
+
+    def sample_scores(self) -> np.ndarray:
+        """Mean IoU of each sample's phrases, a NaN as 0. Shape (S, )."""
+        totals = np.bincount(self.sample, np.nan_to_num(self.ious), len(self.sample_ids))
+        return totals / np.bincount(self.sample, minlength=len(self.sample_ids))
+
+
+def score_phrases(results: DumpedResults, protocol: str = 'original') -> ScoredPhrases:
+    """Score every phrase of a results file.
+
+    Args:
+        results: The file. A sample that it holds twice counts once.
+        protocol: A protocol of :class:`PNGMetric`.
+
+    Raises:
+        KeyError: If a sample lacks annotations or what the protocol scores.
+        ValueError: If the file is damaged or holds no sample.
+    """
+    metric = PNGMetric(protocol)
+    sample_ids, texts, areas, categories = {}, [], [], []
+    for sample in results:
+        if sample.sample_id in sample_ids:
+            continue
+        sample_ids[sample.sample_id] = len(sample_ids)
+        metric.process(None, [sample.to_dict()])
+        texts += [phrase['text'] for phrase in sample.phrases]
+        areas.append(_areas(sample))
+        if 'category_ids' in sample.gt_regions:
+            last = last_regions(sample.links, len(sample.phrases))
+            categories.append(sample.gt_regions.category_ids[last].numpy())
+    if not sample_ids:
+        raise ValueError(f'{results.path}: there is no sample to analyze')
+    scored = metric.results
+    return ScoredPhrases(
+        list(sample_ids),
+        np.repeat(np.arange(len(scored)), [len(result['is_plural']) for result in scored]),
+        texts,
+        np.concatenate([result['ious'][protocol] for result in scored]),
+        np.concatenate(areas),
+        np.concatenate([result['is_plural'] for result in scored]),
+        np.concatenate([result['is_thing'] for result in scored]),
+        np.concatenate(categories) if len(categories) == len(scored) else None,
+    )
+
+
+def _areas(sample: GroundingDataSample) -> np.ndarray:
+    masks = phrase_masks(sample.gt_regions.masks, sample.links, len(sample.phrases))
+    return masks.flatten(1).sum(1).numpy()
+
+
+def breakdown(phrases: ScoredPhrases, category_names: dict[int, str]) -> dict[str, dict]:
+    """Average recall by kind of phrase.
+
+    Sizes are COCO's: a small phrase has less than 32 x 32 pixels in the original image, a
+    large one 96 x 96 or more. The length of a phrase is its number of words between white
+    space. A phrase is of the category of its last region.
+
+    Args:
+        phrases: The scored phrases.
+        category_names: Names by category id.
+
+    Returns:
+        ``all``, ``number`` (singulars, plurals), ``kind`` (things, stuff), ``size``,
+        ``words`` and, where known, ``category``: dicts of groups. A group is a dict of
+        ``num_phrases``, ``AR`` and ``recall@0.5``, both in percent. Groups without a phrase
+        are left out.
+    """
+    words = np.array([len(text.split()) for text in phrases.texts])
+    small, medium = phrases.areas < _SMALL, phrases.areas < _MEDIUM
+    groups = {
+        'all': {'all': np.ones(len(words), dtype=bool)},
+        'number': {'singulars': ~phrases.is_plural, 'plurals': phrases.is_plural},
+        'kind': {'things': phrases.is_thing, 'stuff': ~phrases.is_thing},
+        'size': {'small': small, 'medium': medium & ~small, 'large': ~medium},
+        'words': {**{str(n): words == n for n in range(1, 6)}, '6 or more': words >= 6},
+    }
+    if phrases.categories is not None:
+        groups['category'] = {
+            category_names.get(int(category), f'category {category}'): phrases.categories
+            == category
+            for category in np.unique(phrases.categories)
+        }
+    return {
+        kind: {
+            name: {
+                'num_phrases': int(members.sum()),
+                'AR': 100 * average_recall(phrases.ious[members]),
+                'recall@0.5': 100 * recall_at(phrases.ious[members], 0.5),
+            }
+            for name, members in by_name.items()
+            if members.any()
+        }
+        for kind, by_name in groups.items()
+    }
+
+
+def extreme_samples(phrases: ScoredPhrases, count: int) -> tuple[list[int], list[int]]:
+    """The samples of the lowest and of the highest mean IoU.
+
+    Args:
+        phrases: The scored phrases.
+        count: How many of each.
+
+    Returns:
+        Indices of samples: the worst first, and the best first. No sample is in both.
+    """
+    order = np.argsort(phrases.sample_scores(), kind='stable')
+    worst = order[:count]
+    best = order[::-1][: min(count, len(order) - len(worst))]
+    return worst.tolist(), best.tolist()

@@ -1,0 +1,55 @@
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from result_factory import write_result_file
+from tool_loader import load_tool
+
+
+@pytest.fixture(scope='module')
+def analyze():
+    return load_tool('analysis_tools/analyze_results')
+
+
+def test_tables_and_cases(analyze, tmp_path, capsys):
+    path = write_result_file(tmp_path / 'data')
+    out_dir = tmp_path / 'out'
+    analysis = analyze([path, '--out-dir', str(out_dir), '--num-cases', '2'])
+    assert json.loads((out_dir / 'analysis.json').read_text()) == analysis
+    assert analysis['num_samples'] == 6
+    assert analysis['breakdown']['all']['all']['num_phrases'] == 10
+    assert analysis['breakdown']['category'].keys() == {'person', 'animal', 'plant', 'wall'}
+    worst, best = analysis['cases']['worst'], analysis['cases']['best']
+    assert worst[0]['sample_id'] == '139_6'
+    assert best[0]['sample_id'] == '139_0'
+    assert best[0]['phrases'][1] == dict(text='two Dogs', iou=1.0)
+    assert best[0]['text'].startswith('In this  picture')
+    ious = [case['mean_iou'] for case in (*worst, *best[::-1])]
+    assert ious == sorted(ious)
+    for case in (*worst, *best):
+        assert min(Image.open(out_dir / case['picture']).size) > 100
+    assert len(list((out_dir / 'cases').iterdir())) == 4
+
+    text = (out_dir / 'analysis.md').read_text()
+    assert '![](cases/worst_01.png)' in text
+    assert '| animal' in text
+    assert '| animal' in capsys.readouterr().out
+
+
+def test_images_that_were_moved(analyze, tmp_path):
+    path = write_result_file(tmp_path / 'data')
+    images = tmp_path / 'data/images/val2017'
+    images.rename(tmp_path / 'moved')
+    argv = [path, '--out-dir', str(tmp_path / 'out'), '--num-cases', '1']
+    with pytest.raises(FileNotFoundError, match=r"the image of sample '139_\d' does not exist"):
+        analyze(argv)
+    analyze([*argv, '--img-dir', str(tmp_path / 'moved')])
+    assert Path(tmp_path / 'out/cases/best_01.png').is_file()
+
+
+def test_missing_file(analyze, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        analyze(['none.jsonl', '--out-dir', str(tmp_path)])
+    assert stop.value.code == 2
+    assert 'file of results does not exist: none.jsonl' in capsys.readouterr().err

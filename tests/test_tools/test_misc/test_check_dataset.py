@@ -1,0 +1,71 @@
+import json
+
+import pytest
+from data_factory import write_png_dataset, write_vocab
+from tool_loader import load_tool
+
+from mmground.datasets.grounding_shapes import generate
+
+
+@pytest.fixture(scope='module')
+def check():
+    return load_tool('misc/check_dataset')
+
+
+def test_coco(check, tmp_path, capsys):
+    write_png_dataset(tmp_path)
+    argv = ['png', str(tmp_path), '--splits', 'val']
+    vocab = write_vocab(tmp_path / 'vocab.txt')
+    assert check([*argv, '--vocab', vocab, '--masks']) == 0
+    out = capsys.readouterr().out
+    row = next(line for line in out.splitlines() if 'narratives' in line)
+    assert [cell.strip() for cell in row.strip('|').split('|')] == [
+        'narratives', '7', '-', '5', '8,533'
+    ]  # fmt: skip
+    assert 'no problems found' in out
+
+    (tmp_path / 'images/val2017/000000000139.png').unlink()
+    assert check(argv) == 1
+    out = capsys.readouterr().out
+    assert 'val: 1 missing images' in out
+    assert '000000000139.png' in out
+    assert '1 problem found' in out
+
+
+def test_grounding_shapes(check, tmp_path, capsys):
+    generate(
+        tmp_path / 'shapes',
+        formats=['png'],
+        counts=dict(train=3, val=2),
+        size=64,
+        seed=0,
+        workers=1,
+    )
+    assert check(['png', str(tmp_path / 'shapes'), '--masks']) == 0
+    out = capsys.readouterr().out
+    assert 'both splits' in out
+    assert '8,533' not in out  # the published numbers are not of these data
+    phrases = sum(
+        bool(utterance['segment_ids'])
+        for split in ('train', 'val')
+        for narrative in json.loads(
+            (tmp_path / f'shapes/annotations/png_coco_{split}2017.json').read_text()
+        )
+        for utterance in narrative['segments']
+    )
+    row = next(line for line in out.split('both splits')[1].splitlines() if 'phrases ' in line)
+    assert row.split('|')[2].strip() == str(phrases)
+
+
+def test_command_line(check, tmp_path, capsys):
+    for argv, message in (
+        ([], 'DATASET'),
+        (['cats', '.'], 'invalid choice'),
+        (['png', '.', '--vocab', 'none.txt'], 'vocabulary does not exist: none.txt'),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            check(argv)
+        assert stop.value.code == 2
+        assert message in capsys.readouterr().err
+    assert check(['png', str(tmp_path / 'nowhere')]) == 1
+    assert 'panoptic_train2017.json: the annotation file does not exist' in capsys.readouterr().out

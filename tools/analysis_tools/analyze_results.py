@@ -1,0 +1,168 @@
+"""Break dumped results down by kind of phrase, and draw the worst and the best cases.
+
+Writes ``analysis.md`` (tables, and the cases with their pictures), ``analysis.json`` (the
+same numbers) and ``cases/*.png`` (ground truth beside prediction). Example::
+
+    python tools/test.py CONFIG CHECKPOINT --out results.jsonl.gz
+    python tools/analysis_tools/analyze_results.py results.jsonl.gz --out-dir analysis
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import mmcv
+import numpy as np
+from mmengine.structures import InstanceData
+
+from mmground.datasets.transforms import LoadGroundingImage
+from mmground.evaluation import DumpedResults
+from mmground.evaluation.breakdown import (
+    ScoredPhrases,
+    breakdown,
+    extreme_samples,
+    score_phrases,
+)
+from mmground.structures import GroundingDataSample
+from mmground.utils.cli import check_file
+from mmground.visualization import GroundingVisualizer
+
+
+def main(argv: Sequence[str] | None = None) -> dict:
+    """Analyze, write the files, print the tables.
+
+    Args:
+        argv: The command line without the name of the program. Defaults to the
+            one of this process.
+
+    Returns:
+        The content of ``analysis.json``.
+
+    Raises:
+        SystemExit: If the file of results does not exist; status 2.
+        FileNotFoundError: If the image of a case does not exist.
+        ValueError: If the file of results is damaged.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.split('\n', 1)[0])
+    parser.add_argument('results', help='what tools/test.py --out wrote (.jsonl or .jsonl.gz)')
+    parser.add_argument('--out-dir', required=True, help='folder to write to')
+    parser.add_argument('--protocol', default='original', help='protocol of PNGMetric')
+    parser.add_argument(
+        '--num-cases', type=int, default=10, help='worst, and best, cases (%(default)s each)'
+    )
+    parser.add_argument(
+        '--img-dir', help='folder of the images, where they are no longer at the recorded paths'
+    )
+    args = parser.parse_args(argv)
+    check_file(parser, args.results, 'file of results')
+    results = DumpedResults(args.results)
+    phrases = score_phrases(results, args.protocol)
+    worst, best = extreme_samples(phrases, args.num_cases)
+    out_dir = Path(args.out_dir)
+    cases = {
+        'worst': [_case(phrases, index, f'worst_{i:02d}') for i, index in enumerate(worst, 1)],
+        'best': [_case(phrases, index, f'best_{i:02d}') for i, index in enumerate(best, 1)],
+    }
+    _draw_cases(results, [*cases['worst'], *cases['best']], out_dir, args.img_dir)
+    analysis = dict(
+        results=str(args.results),
+        protocol=args.protocol,
+        num_samples=len(phrases.sample_ids),
+        breakdown=breakdown(phrases, results.categories),
+        cases=cases,
+    )
+    (out_dir / 'analysis.json').write_text(
+        json.dumps(analysis, indent=2, ensure_ascii=False) + '\n', encoding='utf-8'
+    )
+    tables = _tables(analysis)
+    (out_dir / 'analysis.md').write_text(tables + _gallery(cases), encoding='utf-8')
+    print(tables)
+    print(f'Tables and pictures: {out_dir / "analysis.md"}')
+    return analysis
+
+
+def _case(phrases: ScoredPhrases, index: int, name: str) -> dict:
+    members = phrases.of_sample(index)
+    ious = [None if np.isnan(iou) else round(float(iou), 4) for iou in phrases.ious[members]]
+    return dict(
+        sample_id=phrases.sample_ids[index],
+        mean_iou=round(float(phrases.sample_scores()[index]), 4),
+        picture=f'cases/{name}.png',
+        phrases=[
+            dict(text=phrases.texts[i], iou=iou) for i, iou in zip(members, ious, strict=True)
+        ],
+    )
+
+
+def _draw_cases(
+    results: DumpedResults, cases: list[dict], out_dir: Path, img_dir: str | None
+) -> None:
+    (out_dir / 'cases').mkdir(parents=True, exist_ok=True)
+    visualizer = GroundingVisualizer(name='analyze_results')
+    load = LoadGroundingImage()
+    waiting = {case['sample_id']: case for case in cases}
+    for sample in results:
+        case = waiting.pop(sample.sample_id, None)
+        if case is None:
+            continue
+        path = sample.img_path
+        if img_dir is not None:
+            path = str(Path(img_dir) / Path(path).name)
+        image = load(dict(img_path=path, sample_id=sample.sample_id))['img'][..., ::-1]
+        case['text'] = sample.text
+        picture = visualizer.draw(np.ascontiguousarray(image), _with_masks_only(sample))
+        mmcv.imwrite(picture[..., ::-1], str(out_dir / case['picture']))
+
+
+def _with_masks_only(sample: GroundingDataSample) -> GroundingDataSample:
+    """Boxes would hide what is scored."""
+    shown = sample.clone()
+    shown.gt_regions = InstanceData(masks=sample.gt_regions.masks)
+    shown.pred_phrases = InstanceData(masks=sample.pred_phrases.masks)
+    return shown
+
+
+def _tables(analysis: dict) -> str:
+    lines = [
+        f'# {analysis["results"]}',
+        '',
+        f'{analysis["num_samples"]} samples, protocol `{analysis["protocol"]}`, in percent.',
+    ]
+    for kind, groups in analysis['breakdown'].items():
+        if kind == 'category':
+            groups = dict(sorted(groups.items(), key=lambda item: -item[1]['num_phrases']))
+        width = max(len(name) for name in (kind, *groups))
+        lines += [
+            '',
+            f'| {kind:{width}} | phrases |     AR | recall@0.5 |',
+            f'| {"":-<{width}} | ------: | -----: | ---------: |',
+        ]
+        lines += [
+            f'| {name:{width}} | {group["num_phrases"]:7} | {group["AR"]:6.2f} '
+            f'| {group["recall@0.5"]:10.2f} |'
+            for name, group in groups.items()
+        ]
+    return '\n'.join(lines) + '\n'
+
+
+def _gallery(cases: dict[str, list[dict]]) -> str:
+    lines = []
+    for kind, chosen in cases.items():
+        lines += ['', f'## {kind.capitalize()} cases']
+        for case in chosen:
+            ious = ', '.join(
+                f'{phrase["text"]} {"-" if phrase["iou"] is None else phrase["iou"]}'
+                for phrase in case['phrases']
+            )
+            lines += [
+                '',
+                f'`{case["sample_id"]}`, mean IoU {case["mean_iou"]}: {ious}',
+                '',
+                f'![]({case["picture"]})',
+            ]
+    return '\n'.join(lines) + '\n'
+
+
+if __name__ == '__main__':
+    main()

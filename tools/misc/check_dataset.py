@@ -1,0 +1,143 @@
+"""Check that a copy of a data set is complete and consistent, and count what is in it.
+
+Examples::
+
+    python tools/misc/check_dataset.py png data/png
+    python tools/misc/check_dataset.py png data/png --vocab data/bert-base-uncased/vocab.txt \
+        --masks --workers 8
+
+The exit status is 1 if there are problems.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rich.progress import track
+from terminaltables import AsciiTable
+
+from mmground.datasets.grounding_shapes.png_format import DESCRIPTION
+from mmground.datasets.png_check import PNGReport, check_png
+from mmground.utils.cli import check_file
+
+# Of the released files (the official code), and after the official preparation (DRMN).
+_PUBLISHED_NARRATIVES = dict(train=134272)
+_PUBLISHED_FILTERED = dict(train=133103, val=8533)
+# Of both splits together.
+_PUBLISHED_PHRASES = 726445
+_PUBLISHED_SEGMENTS = 659298
+_PUBLISHED_PHRASES_PER_NARRATIVE = 5.1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check, print a report.
+
+    Args:
+        argv: The command line without the name of the program. Defaults to the
+            one of this process.
+
+    Returns:
+        The exit status: 1 if there are problems.
+
+    Raises:
+        SystemExit: If the command line is wrong; status 2.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.split('\n', 1)[0])
+    subparsers = parser.add_subparsers(dest='dataset', required=True, metavar='DATASET')
+    png = subparsers.add_parser('png', help='panoptic narrative grounding on COCO')
+    png.add_argument('root', help='folder with images and annotations, such as data/png')
+    png.add_argument(
+        '--splits',
+        nargs='+',
+        choices=('train', 'val'),
+        default=['train', 'val'],
+        help='what to check (both)',
+    )
+    png.add_argument(
+        '--vocab',
+        metavar='FILE',
+        help="the text encoder's vocab.txt: also count what the official preparation keeps",
+    )
+    png.add_argument(
+        '--masks',
+        action='store_true',
+        help='also decode every image and mask that a narrative needs (takes long)',
+    )
+    png.add_argument('--workers', type=int, default=1, help='processes for --masks (%(default)s)')
+    args = parser.parse_args(argv)
+    if args.vocab is not None:
+        check_file(parser, args.vocab, 'vocabulary')
+    reports = [
+        check_png(
+            args.root,
+            split,
+            args.vocab,
+            args.masks,
+            args.workers,
+            lambda results, total: track(results, description='Decoding', total=total),
+        )
+        for split in args.splits
+    ]
+    for report in reports:
+        _print_report(report)
+    published = all(DESCRIPTION not in report.description for report in reports)
+    if len(reports) == 2 and all(report.counts for report in reports):
+        _print_totals(reports, published)
+    num_problems = sum(sum(report.problems.values()) for report in reports)
+    print(f'{args.root}: {num_problems or "no"} problem{"s" * (num_problems != 1)} found')
+    return int(num_problems > 0)
+
+
+def _print_report(report: PNGReport) -> None:
+    published = DESCRIPTION not in report.description
+    rows = [['', 'in the files', 'published', 'after the official filter', 'published']]
+    for name, count in report.counts.items():
+        is_narratives = published and name == 'narratives'
+        rows.append(
+            [
+                name,
+                _number(count),
+                _number(_PUBLISHED_NARRATIVES.get(report.split) if is_narratives else None),
+                _number(report.filtered.get(name)),
+                _number(_PUBLISHED_FILTERED.get(report.split) if is_narratives else None),
+            ]
+        )
+    _print_table(rows, report.split)
+    for kind, count in report.problems.items():
+        print(f'{report.split}: {count} {kind}')
+        for example in report.examples[kind]:
+            print(f'  {example}')
+        if count > len(report.examples[kind]):
+            print(f'  ... and {count - len(report.examples[kind])} more')
+
+
+def _print_totals(reports: Sequence[PNGReport], published: bool) -> None:
+    phrases, segments, narratives = (
+        sum(report.counts[name] for report in reports)
+        for name in ('phrases', 'segments', 'narratives')
+    )
+    rows = [
+        ['', 'in the files', 'published'],
+        ['phrases', _number(phrases), _number(_PUBLISHED_PHRASES if published else None)],
+        ['segments', _number(segments), _number(_PUBLISHED_SEGMENTS if published else None)],
+        [
+            'phrases per narrative',
+            f'{phrases / max(narratives, 1):.1f}',
+            str(_PUBLISHED_PHRASES_PER_NARRATIVE) if published else '-',
+        ],
+    ]
+    _print_table(rows, 'both splits')
+
+
+def _print_table(rows: list[list[str]], title: str) -> None:
+    table = AsciiTable(rows, title)
+    table.justify_columns = dict.fromkeys(range(1, len(rows[0])), 'right')
+    print(table.table)
+
+
+def _number(count: int | None) -> str:
+    return '-' if count is None else f'{count:,}'
+
+
+if __name__ == '__main__':
+    sys.exit(main())
