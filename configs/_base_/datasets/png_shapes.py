@@ -6,8 +6,9 @@ vocab_file = data_root + 'vocab.txt'
 
 train_pipeline = [
     dict(type='LoadGroundingImage'),
+    # Enlarged: the backbone's first two halvings would leave little of a thing of 18 pixels.
     dict(
-        type='Resize', scale=(128, 128), keep_ratio=True, backend='pillow', interpolation='bilinear'
+        type='Resize', scale=(192, 192), keep_ratio=True, backend='pillow', interpolation='bilinear'
     ),
     dict(type='LoadGroundingMasks'),
     dict(type='PackGroundingInputs'),
