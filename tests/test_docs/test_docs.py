@@ -85,11 +85,13 @@ def test_the_example_of_a_module_works(module_from_the_page):
     head = MODELS.build(cfg.model.head)
     aggregations = [part.refinement.aggregation for part in head.rounds]
     assert {type(part).__name__ for part in aggregations} == {'MeanAggregation'}
-    feats, queries = torch.rand(1, 64, 8, 8), torch.rand(3, 128)
+    # As wide as the config says.
+    feats = torch.rand(1, cfg.model.head.in_channels, 8, 8)
+    queries = torch.rand(3, cfg.model.head.text_channels)
     maps = head((feats,), queries, torch.zeros(3, dtype=torch.int64))
     assert len(maps) == len(aggregations) + 1
     maps[-1].sum().backward()
-    assert all(part.proj.weight.grad is not None for part in aggregations[-1:])
+    assert aggregations[-1].proj.weight.grad.any()
 
 
 def test_the_picture_of_the_architecture_is_drawn(tmp_path):
