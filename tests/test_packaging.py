@@ -1,7 +1,7 @@
 """The wheel: what setup.py puts into the package besides its modules."""
 
-import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from setuptools import Distribution
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,22 +63,22 @@ def test_wheel_has_configs_tools_and_demo(wheel):
 
 
 def test_an_editable_installation_gets_links(tmp_path):
-    spec = importlib.util.spec_from_file_location('setup_of_mmground', ROOT / 'setup.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.ROOT = tmp_path
-    for folder in ('mmground', 'configs', 'demo', 'tools'):
-        (tmp_path / folder).mkdir()
-    (tmp_path / 'model-index.yml').write_text('Import: []')
-    command = module.BuildWithMim(Distribution())
-    command.editable_mode = True
-    for _ in range(2):
-        command.run()
-    mim = tmp_path / 'mmground' / '.mim'
-    assert {path.name for path in mim.iterdir()} == set(module.MIM)
-    for name in module.MIM:
-        assert (mim / name).is_symlink()
-        assert (mim / name).samefile(tmp_path / name)
+    root = tmp_path / 'root'
+    names = ('configs', 'demo', 'tools')
+    for folder in ('mmground', *names):
+        (root / folder).mkdir(parents=True)
+    shutil.copytree(ROOT / 'requirements', root / 'requirements')
+    for name in ('setup.py', 'LICENSE', 'model-index.yml', 'mmground/version.py'):
+        shutil.copy(ROOT / name, root / name)
+    (root / 'mmground' / '__init__.py').touch()
+    for out in ('first', 'again'):
+        command = ['editable_wheel', '--dist-dir', tmp_path / out]
+        subprocess.run([sys.executable, 'setup.py', '-q', *command], cwd=root, check=True)
+    mim = root / 'mmground' / '.mim'
+    assert {path.name for path in mim.iterdir()} == {*names, 'model-index.yml'}
+    for link in mim.iterdir():
+        assert link.is_symlink()
+        assert link.samefile(root / link.name)
 
 
 def test_an_installed_package_finds_its_configs(wheel, tmp_path):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
@@ -162,15 +163,19 @@ def _read_ppmn(path: str, trust_checkpoint: bool) -> Mapping:
 def _read_detectron2(path: str, trust_checkpoint: bool) -> Mapping[str, Tensor]:
     loaded = read_numpy_pickle(path, trust_checkpoint)
     arrays = loaded.get('model') if isinstance(loaded, dict) else None
-    if not isinstance(arrays, dict) or not all(hasattr(v, 'dtype') for v in arrays.values()):
+    if not isinstance(arrays, dict) or not all(map(_is_numeric, arrays.values())):
         raise ValueError(
             f'{path} is no checkpoint of Detectron2: expected a dict with "model", a dict of arrays'
         )
     # PyTorch has no tensors of foreign byte order.
     return {
-        name: torch.from_numpy(value.astype(value.dtype.newbyteorder('='), order='C'))
+        name: torch.from_numpy(np.array(value, value.dtype.newbyteorder('='), order='C'))
         for name, value in arrays.items()
     }
+
+
+def _is_numeric(value) -> bool:
+    return isinstance(value, np.ndarray | np.generic) and value.dtype.kind in 'biuf'
 
 
 def _read_bert(path: str, trust_checkpoint: bool) -> Mapping[str, Tensor]:

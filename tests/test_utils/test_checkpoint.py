@@ -70,7 +70,7 @@ def test_reads_what_a_training_writes(tmp_path):
         param_scheduler=dict(type='OneCycleLR', eta_max=0.1, total_steps=4, by_epoch=False),
         default_hooks=dict(checkpoint=dict(type=CheckpointHook, interval=1)),
         experiment_name='a_training',
-        default_scope='mmengine',
+        default_scope='mmground',
         log_level='ERROR',
     )
     runner.train()
