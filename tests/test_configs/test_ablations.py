@@ -154,7 +154,8 @@ def _shrink(cfg, root):
 
     loader = cfg.train_dataloader
     loader.update(batch_size=2, num_workers=0, persistent_workers=False)
-    loader.dataset.data_root = root
+    # A picture may have more than one narrative.
+    loader.dataset.update(data_root=root, indices=4)
     for transform in loader.dataset.pipeline:
         if 'Resize' in transform.type:
             transform.scale = 64 if isinstance(transform.scale, int) else (64, 64)

@@ -31,12 +31,14 @@ def test_two_training_steps(on_path, tmp_path, monkeypatch):
     generate('data/shapes', formats=['png'], counts=dict(train=4, val=1), size=64, workers=1)
     _train(
         'train_cfg.max_iters=2',
-        'train_cfg.val_interval=3',
         'param_scheduler.total_steps=2',
         'train_dataloader.batch_size=2',
         'train_dataloader.num_workers=0',
         'train_dataloader.persistent_workers=False',
+        'val_dataloader.num_workers=0',
+        'val_dataloader.persistent_workers=False',
         'default_hooks.checkpoint.interval=1',
+        'default_hooks.visualization.draw=False',
     )
     first, second = (
         torch.load(f'work/iter_{i}.pth', weights_only=False)['state_dict'] for i in (1, 2)
