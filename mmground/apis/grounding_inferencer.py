@@ -16,12 +16,16 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.infer import BaseInferencer
 from mmengine.structures import BaseDataElement
-from pycocotools import mask as coco_mask
 from rich.progress import track
 from torch import nn
 
 from mmground.registry import INFERENCERS, TRANSFORMS, VISUALIZERS
-from mmground.structures import GroundingDataSample, merge_panoptic, resolve_phrases
+from mmground.structures import (
+    GroundingDataSample,
+    encode_masks,
+    merge_panoptic,
+    resolve_phrases,
+)
 
 from .coco_panoptic import coco_panoptic
 from .inference import init_model
@@ -475,7 +479,7 @@ def prediction_to_dict(sample: GroundingDataSample) -> dict:
             entry['score'] = float(predicted.scores[index])
         if 'masks' in predicted:
             mask = predicted.masks[index].cpu().numpy().astype(bool)
-            entry['mask'] = _encode_mask(mask)
+            entry['mask'] = encode_masks(mask[None])[0]
             entry['area'] = int(mask.sum())
             entry['bbox'] = _box_around(mask)
         if 'bboxes' in predicted:
@@ -491,17 +495,10 @@ def prediction_to_dict(sample: GroundingDataSample) -> dict:
     if 'pred_panoptic' in sample:
         segment_map = sample.pred_panoptic.segment_map.cpu().numpy()
         result['segments'] = [
-            {**segment, 'mask': _encode_mask(segment_map == segment['id'])}
+            {**segment, 'mask': encode_masks((segment_map == segment['id'])[None])[0]}
             for segment in sample.pred_panoptic.segments
         ]
     return result
-
-
-def _encode_mask(mask: np.ndarray) -> dict:
-    """COCO run-length encoding that JSON can hold."""
-    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    counts = rle['counts'].decode('ascii')
-    return dict(size=[int(side) for side in rle['size']], counts=counts)
 
 
 def _box_around(mask: np.ndarray) -> list[float] | None:

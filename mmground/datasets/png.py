@@ -121,6 +121,8 @@ class PNGDataset(BaseGroundingDataset):
             ),
             0,
         )
+        # Ending with a separator: joining each path by itself takes seconds in all.
+        self._folders = {key: join_path(folder, '') for key, folder in self.data_prefix.items()}
         for index, narrative in enumerate(iter_narratives(self.ann_file, self.backend_args)):
             self.counts['narratives'] += 1
             try:
@@ -171,7 +173,7 @@ class PNGDataset(BaseGroundingDataset):
                 {
                     'text': caption[slice(*span)],
                     'span': span,
-                    'type': 'thing' if last['is_thing'] else 'stuff',
+                    'type': 'thing' if panoptic.is_thing(last) else 'stuff',
                     'phrase_id': str(i),
                 }
             )
@@ -180,20 +182,20 @@ class PNGDataset(BaseGroundingDataset):
             return None
         image = panoptic.images[image_id]
         return {
-            'img_path': join_path(self.data_prefix['img_path'], image.file_name),
-            'seg_map_path': join_path(self.data_prefix['seg_map_path'], image.seg_map_name),
+            'img_path': self._folders['img_path'] + image.file_name,
+            'seg_map_path': self._folders['seg_map_path'] + image.seg_map_name,
             'img_id': str(image_id),
             'sample_id': f'{image_id}_{index}',
             'height': image.height,
             'width': image.width,
             'text': caption,
             'phrases': phrases,
-            'regions': [segments[segment_id] for segment_id in regions],
+            'regions': [panoptic.region(segments[segment_id]) for segment_id in regions],
             'links': links,
         }
 
     def _segment_ids(
-        self, index: int, utterance: dict, image_id: int, segments: dict[int, dict]
+        self, index: int, utterance: dict, image_id: int, segments: dict[int, 'Row']
     ) -> list[int]:
         for segment_id in utterance['segment_ids']:
             if not (str(segment_id).isdecimal() and int(segment_id) in segments):
@@ -257,6 +259,10 @@ def iter_narratives(path: str, backend_args: dict | None = None) -> Iterator:
         yield entry
 
 
+Row = tuple[int, int, float, float, float, float, float]
+"""A segment: id, category id, x, y, width, height, area."""
+
+
 class PanopticImage:
     """What a COCO panoptic file says of an image.
 
@@ -264,8 +270,8 @@ class PanopticImage:
         file_name (str): Name of the image's file, None until the image is read.
         height, width (int): Size in pixels.
         seg_map_name (str): Name of the panoptic PNG, None until the annotation is read.
-        packed (bytes): Rows (id, category id, x, y, width, height, area) of the segments,
-            pickled: a tenth of the memory of a dict for each.
+        packed (bytes): The segments, a list of :data:`Row`, pickled: a tenth of the memory of
+            a dict for each. None until the annotation is read.
     """
 
     __slots__ = ('file_name', 'height', 'packed', 'seg_map_name', 'width')
@@ -330,8 +336,8 @@ class PanopticFile:
                 error = ValueError(f'category {category} is not among the categories')
                 malformed(path, f'annotation {index}', error)
 
-    def segments(self, image_id: int) -> dict[int, dict] | None:
-        """The segments of an image by their ids, as regions of a record.
+    def segments(self, image_id: int) -> dict[int, Row] | None:
+        """The segments of an image by their ids.
 
         Returns:
             None if the file lacks the image or its annotation.
@@ -339,15 +345,21 @@ class PanopticFile:
         image = self.images.get(image_id)
         if image is None or image.packed is None or image.file_name is None:
             return None
+        return {row[0]: row for row in pickle.loads(image.packed)}
+
+    def is_thing(self, row: Row) -> bool:
+        """Whether a segment is a thing and not stuff."""
+        return self._is_thing[row[1]]
+
+    def region(self, row: Row) -> dict:
+        """A segment as a region of a record."""
+        segment_id, category, x, y, width, height, area = row
         return {
-            segment_id: {
-                'segment_id': segment_id,
-                'category_id': category,
-                'is_thing': self._is_thing[category],
-                'bbox': (x, y, x + width, y + height),
-                'area': area,
-            }
-            for segment_id, category, x, y, width, height, area in pickle.loads(image.packed)
+            'segment_id': segment_id,
+            'category_id': category,
+            'is_thing': self._is_thing[category],
+            'bbox': (x, y, x + width, y + height),
+            'area': area,
         }
 
     def _image(self, image_id: int) -> PanopticImage:

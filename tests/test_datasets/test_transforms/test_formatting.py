@@ -21,8 +21,8 @@ def results(**changes):
 
 
 REGIONS = [
-    dict(bbox=(0, 0, 4, 4), is_thing=True),
-    dict(bbox=(4.5, 0, 8, 8), is_thing=False),
+    dict(bbox=(0, 0, 4, 4), is_thing=True, category_id=7),
+    dict(bbox=(4.5, 0, 8, 8), is_thing=False, category_id=3),
 ]
 
 
@@ -48,6 +48,7 @@ def test_full_record():
     assert sample.gt_regions.bboxes.tolist() == [[0, 0, 4, 4], [4.5, 0, 8, 8]]
     assert sample.gt_regions.is_thing.dtype == torch.bool
     assert sample.gt_regions.is_thing.tolist() == [True, False]
+    assert sample.gt_regions.category_ids.tolist() == [7, 3]
     assert sample.links.dtype == torch.int64
     assert sample.links.tolist() == [[0, 0], [0, 1]]
 

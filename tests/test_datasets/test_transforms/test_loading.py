@@ -99,12 +99,21 @@ def test_image_errors(tmp_path):
     content = io.BytesIO()
     make_image('rgb').save(content, format='jpeg')
     broken = tmp_path / 'broken.jpg'
-    for data in (content.getvalue()[:600], b'no image', b''):
+    whole = content.getvalue()
+    for data in (whole[:600], whole[:-200], b'no image', b''):
         broken.write_bytes(data)
         with pytest.raises(ValueError, match=r"broken\.jpg: the image of sample '7_0' cannot"):
             load(dict(img_path=str(broken), sample_id='7_0'))
     with pytest.raises(ValueError, match=r'broken\.jpg: the image of the sample cannot'):
         load(dict(img_path=str(broken)))
+
+
+@pytest.mark.parametrize('mode', ['1', 'L', 'LA', 'P', 'RGBA', 'CMYK', 'YCbCr'])
+def test_every_kind_of_image_becomes_three_channels(tmp_path, mode):
+    path = tmp_path / ('image.jpg' if mode in ('CMYK', 'YCbCr') else 'image.png')
+    make_image('rgb').convert(mode).save(path)
+    image = LoadGroundingImage()(dict(img_path=str(path)))['img']
+    assert (image.dtype, image.shape) == (np.uint8, (61, 83, 3))
 
 
 def test_image_of_another_size(tmp_path):

@@ -113,6 +113,38 @@ def test_text_beyond_the_encoder(model):
         model.head.loss(feats, text, data_samples)
 
 
+def test_more_pieces_than_the_slots_of_the_official_code(tmp_path):
+    """The official code stops at more than 64 pieces in the phrases of a text."""
+    vocab_file = write_vocabulary(tmp_path / 'vocab.txt')
+    encoder = dict(small_ppmn(vocab_file)['text_encoder'], max_positions=100, max_length=100)
+    model = build(vocab_file, text_encoder=encoder)
+    pairs = batch(sample('[a star] ' * 40))
+    feats, text, data_samples = _encode(model, pairs)
+    assert len(model.head.pack_queries(text, data_samples).features) == 80
+    losses = model.head.loss(feats, text, data_samples)
+    assert losses['dropped_phrases'] == 0
+    (prediction,) = model.head.predict(feats, text, data_samples)
+    assert len(prediction.masks) == 40
+    assert not prediction.dropped.any()
+
+
+def test_a_mask_that_vanishes_on_the_grid_is_an_empty_target(model):
+    pairs = batch(sample('[a star] on [the grass]', img_shape=(20, 30)))
+    masks = pairs['data_samples'][0].gt_regions.masks
+    masks[0] = False
+    masks[0, 0, 0] = True  # a cell sees the middle 2 x 2 of its 4 x 4 pixels
+    feats, text, data_samples = _encode(model, pairs)
+    targets = model.head.targets(data_samples, feats[0].shape[-2:])
+    assert not targets[0].any()
+    assert targets[1].any()
+    losses = model.head.loss(feats, text, data_samples)
+    total = sum(value for name, value in losses.items() if name.startswith('loss'))
+    total.backward()
+    for parameter in model.head.parameters():
+        assert parameter.grad is None or parameter.grad.isfinite().all()
+    model.zero_grad()
+
+
 def test_target_threshold(tmp_path):
     vocab_file = write_vocabulary(tmp_path / 'vocab.txt')
     image, own = sample('[a star]', ori_shape=(32, 32), img_shape=(32, 32))
