@@ -72,8 +72,8 @@ SHAPES_CHANGES = {
     f'shapes/{SHAPES}_l0': {'model.head.num_rounds': 0},
     f'shapes/{SHAPES}_mutan': {
         **MUTAN,
-        f'{AGGREGATION}.factor_channels': 90,
-        f'{AGGREGATION}.fused_channels': 90,
+        f'{AGGREGATION}.factor_channels': 180,
+        f'{AGGREGATION}.fused_channels': 180,
     },
     f'shapes/{SHAPES}_sknet': {
         f'{AGGREGATION}.type': 'SKNet',

@@ -19,8 +19,8 @@ class ExactResumeHook(Hook):
     draw different numbers. Nothing is added to the checkpoint.
 
     What the data pipeline draws is seeded per sample, by a
-    :class:`~mmground.datasets.SeededDefaultSampler` or a
-    :class:`~mmground.datasets.SeededInfiniteSampler`. With the former, an
+    :class:`~mmground.datasets.samplers.SeededDefaultSampler` or a
+    :class:`~mmground.datasets.samplers.SeededInfiniteSampler`. With the former, an
     ``EpochBasedTrainLoop`` that resumes within an epoch goes on with the rest of it;
     MMEngine's would start the epoch over.
 

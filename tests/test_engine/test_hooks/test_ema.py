@@ -6,7 +6,7 @@ import torch
 from mmengine.hooks import EMAHook
 from small_ppmn import build, small_ppmn, write_vocabulary
 
-from mmground.apis.checkpoint import load_weights, read_checkpoint
+from mmground.utils.checkpoint import load_weights, read_checkpoint
 from mmground.registry import MODELS
 
 MOMENTUM = 0.25

@@ -11,7 +11,7 @@ import torch
 from mmengine.runner import EpochBasedTrainLoop
 from tiny_training import ITERATIONS, ROOT, tiny_config
 
-from mmground.apis.checkpoint import read_checkpoint
+from mmground.utils.checkpoint import read_checkpoint
 from mmground.engine import ExactResumeHook
 from mmground.utils.cli import build_runner
 

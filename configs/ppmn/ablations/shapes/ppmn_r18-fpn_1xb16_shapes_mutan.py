@@ -7,10 +7,10 @@ model = dict(
             aggregation=dict(
                 _delete_=True,
                 type='MUTAN',
-                factor_channels=90,
-                fused_channels=90,
+                factor_channels=180,
+                fused_channels=180,
                 rank=10,
-                ffn_channels=128,
+                ffn_channels=256,
             )
         )
     )
