@@ -6,6 +6,6 @@ from .version import __version__
 
 __all__ = ['__version__']
 
-# MMEngine knows its sister libraries by name. With this, configs and scripts that run where mmground
-# has been imported, as in its tools, find its configs too: _base_ = 'mmground::ppmn/...'.
+# MMEngine knows its sister libraries by name. With this, whoever has imported mmground, such as its
+# tools, finds its configs too: _base_ = 'mmground::ppmn/...'.
 MODULE2PACKAGE.setdefault('mmground', 'mmground')
