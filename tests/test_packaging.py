@@ -84,10 +84,16 @@ def test_an_editable_installation_gets_links(tmp_path):
 def test_an_installed_package_finds_its_configs(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / 'site')
+    name = 'mmground::ppmn/ppmn_r101-fpn_4xb12-14e_png.py'
+    inheriting = tmp_path / 'mine.py'
+    inheriting.write_text(f'_base_ = {name!r}\nmodel = dict(head=dict(num_rounds=1))')
     code = (
+        'import mmground\n'
+        'from mmengine.config import Config\n'
         'from mmengine.hub import get_config\n'
-        "cfg = get_config('mmground::ppmn/ppmn_r101-fpn_4xb12-14e_png.py')\n"
-        'print(cfg.filename, cfg.model.type)\n'
+        f'cfg = get_config({name!r})\n'
+        f'mine = Config.fromfile({str(inheriting)!r})\n'
+        'print(cfg.filename, mine.model.head.type, mine.model.head.num_rounds)\n'
     )
     done = subprocess.run(
         [sys.executable, '-c', code],
@@ -97,6 +103,6 @@ def test_an_installed_package_finds_its_configs(wheel, tmp_path):
         text=True,
         check=True,
     )
-    filename, kind = done.stdout.split()[-2:]
+    filename, *head = done.stdout.split()[-3:]
     assert Path(filename).is_relative_to(tmp_path / 'site' / 'mmground' / '.mim' / 'configs')
-    assert kind == 'Grounder'
+    assert head == ['PhrasePixelHead', '1']
