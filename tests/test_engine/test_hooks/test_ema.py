@@ -6,8 +6,8 @@ import torch
 from mmengine.hooks import EMAHook
 from small_ppmn import build, small_ppmn, write_vocabulary
 
-from mmground.utils.checkpoint import load_weights, read_checkpoint
 from mmground.registry import MODELS
+from mmground.utils.checkpoint import load_weights, read_checkpoint
 
 MOMENTUM = 0.25
 

@@ -11,8 +11,8 @@ import torch
 from mmengine.runner import EpochBasedTrainLoop
 from tiny_training import ITERATIONS, ROOT, tiny_config
 
-from mmground.utils.checkpoint import read_checkpoint
 from mmground.engine import ExactResumeHook
+from mmground.utils.checkpoint import read_checkpoint
 from mmground.utils.cli import build_runner
 
 EMA = dict(type='EMAHook', momentum=0.2)
