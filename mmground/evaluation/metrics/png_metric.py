@@ -162,8 +162,9 @@ class PNGMetric(BaseMetric):
                 table[name] += [f'{ar:.2f}', f'{recall:.2f}']
             if self.curve_dir is not None:
                 self._save_curves(protocol, ious, splits)
-        metrics['num_phrases'] = len(splits['all'])
-        metrics['num_dropped'] = sum(result['num_dropped'] for result in results)
+        # Floats, since the log's JSON file has null for integers.
+        metrics['num_phrases'] = float(len(splits['all']))
+        metrics['num_dropped'] = float(sum(result['num_dropped'] for result in results))
 
         header = ['phrases', 'number']
         for protocol in self.protocols:
@@ -172,7 +173,7 @@ class PNGMetric(BaseMetric):
         rows.justify_columns = dict.fromkeys(range(1, len(header)), 'right')
         print_log(
             f'Panoptic narrative grounding, {len(results)} narratives, '
-            f'{metrics["num_dropped"]} phrases dropped by the model\n{rows.table}',
+            f'{metrics["num_dropped"]:.0f} phrases dropped by the model\n{rows.table}',
             logger='current',
         )
         return metrics

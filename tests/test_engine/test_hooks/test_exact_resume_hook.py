@@ -128,13 +128,19 @@ def test_after_a_kill_with_workers(tmp_path):
     killed.custom_hooks.append(dict(type='KillerHook'))
     killed.custom_imports = dict(imports=['killer'])
     killed.dump(config)
-    done = subprocess.run(
-        [sys.executable, ROOT / 'tools/train.py', config],
-        env={**os.environ, 'PYTHONPATH': f'{ROOT}{os.pathsep}{tmp_path}', 'OMP_NUM_THREADS': '1'},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    # Into a file: the workers, which notice after some seconds, would keep a pipe open.
+    with open(tmp_path / 'output.txt', 'w') as output:
+        done = subprocess.run(
+            [sys.executable, ROOT / 'tools/train.py', config],
+            env={
+                **os.environ,
+                'PYTHONPATH': f'{ROOT}{os.pathsep}{tmp_path}',
+                'OMP_NUM_THREADS': '1',
+            },
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    assert done.returncode == -signal.SIGKILL, (tmp_path / 'output.txt').read_text()
     assert (tmp_path / 'killed/last_checkpoint').read_text().endswith('iter_4.pth')
     cfg.update(resume=True, experiment_name='after-the-kill')
     build_runner(cfg).train()
