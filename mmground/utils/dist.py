@@ -1,9 +1,11 @@
 """Several processes on a machine without a GPU."""
 
+import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.distributed
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import init_dist, is_distributed
@@ -36,6 +38,8 @@ def prepare_distributed_cpu(cfg: Config) -> None:
             dist_cfg['backend'] = 'gloo'
         with _no_gpu_to_select():
             init_dist(cfg.launcher, **dist_cfg)
+        # A process that ends with the threads of gloo running may abort.
+        atexit.register(_leave_group)
     wrapper = cfg.get('model_wrapper_cfg')
     if wrapper is None:
         # As the runner does, apart from the device.
@@ -50,6 +54,11 @@ def prepare_distributed_cpu(cfg: Config) -> None:
     kind = MODEL_WRAPPERS.get(kind) if isinstance(kind, str) else kind
     if isinstance(kind, type) and issubclass(kind, DistributedDataParallel):
         wrapper.setdefault('device_ids', None)
+
+
+def _leave_group() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @contextmanager
