@@ -87,6 +87,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     cfg.resume = False
     if args.show or args.show_dir is not None:
         _draw_predictions(parser, cfg, args.show, args.show_dir)
+    elif 'visualization' in cfg.get('default_hooks', {}):
+        # A config that has validation drawn would have every test sample drawn: minutes.
+        cfg.default_hooks.visualization.draw = False
     runner = build_runner(cfg)
     runner.register_hook(ExactWeightsHook())
     if args.out is not None:
