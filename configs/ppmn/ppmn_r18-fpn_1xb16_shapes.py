@@ -40,7 +40,7 @@ model = dict(
         text_channels=text_channels,
         channels=channels,
         # The paper's form. A piece by itself, an article say, would first have to learn from
-        # scratch what it belongs to, and the learning takes several times as long.
+        # scratch what it belongs to; docs/en/benchmarks.md has the two side by side.
         query='phrase',
         refinement=dict(num_points=50, aggregation=dict(ffn_channels=2 * channels)),
         # Without the official dilation, which is large where a cell is an eighth of a thing.
