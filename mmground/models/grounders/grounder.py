@@ -1,4 +1,6 @@
 from collections.abc import Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 import torch
 from mmengine.model import BaseModel, ModuleList
@@ -29,8 +31,14 @@ class Grounder(BaseModel):
             and stay in eval mode. What comes before a frozen part must be frozen too.
         dropout_in_frozen: Names of frozen parts that follow the model into training mode
             all the same, so that their dropout is on (the official PPMN's BERT).
+        frozen_dtype: ``'bfloat16'`` or ``'float16'`` runs the frozen parts under autocast, in
+            training and inference, whatever the precision of the others, which get float32
+            from them. None leaves them with the others.
         data_preprocessor: Config of the data preprocessor.
         init_cfg: Initialisation of the whole model.
+
+    Raises:
+        ValueError: If parts cannot be frozen like this, or there is no such ``frozen_dtype``.
     """
 
     def __init__(
@@ -41,6 +49,7 @@ class Grounder(BaseModel):
         neck: dict | Sequence[dict] = (),
         frozen: Sequence[str] = (),
         dropout_in_frozen: Sequence[str] = (),
+        frozen_dtype: str | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -53,14 +62,24 @@ class Grounder(BaseModel):
         self.text_encoder = MODELS.build(text_encoder)
         self.head = MODELS.build(head)
         self._freeze(frozen, dropout_in_frozen)
+        if frozen_dtype not in (None, 'bfloat16', 'float16'):
+            raise ValueError(
+                f"frozen_dtype must be 'bfloat16', 'float16' or None, got {frozen_dtype!r}"
+            )
+        self.frozen_dtype = frozen_dtype and getattr(torch, frozen_dtype)
 
     @property
     def frozen(self) -> frozenset[str]:
         """Names of the frozen parts."""
         return self._frozen
 
+    @property
+    def _image_parts(self) -> list[str]:
+        """Names of the parts that an image runs through, in order."""
+        return ['backbone', *(f'neck.{i}' for i in range(len(self.neck)))]
+
     def _freeze(self, frozen: Sequence[str], dropout_in_frozen: Sequence[str]) -> None:
-        image_parts = ['backbone', *(f'neck.{i}' for i in range(len(self.neck)))]
+        image_parts = self._image_parts
         names = set()
         for name in frozen:
             names |= set(image_parts[1:]) if name == 'neck' else {name}
@@ -89,10 +108,16 @@ class Grounder(BaseModel):
             self.get_submodule(name).eval()
         return self
 
-    def _run(self, name: str, *args):
-        gradient = torch.is_grad_enabled() and name not in self._frozen
-        with torch.set_grad_enabled(gradient):
-            return self.get_submodule(name)(*args)
+    @contextmanager
+    def _as_frozen(self):
+        """How frozen parts run: without gradient and, if told so, in ``frozen_dtype``."""
+        autocast = nullcontext()
+        if self.frozen_dtype:
+            device = next(self.parameters()).device.type
+            # Its cache would keep parameters with a gradient only.
+            autocast = torch.autocast(device, self.frozen_dtype, cache_enabled=False)
+        with torch.no_grad(), autocast:
+            yield
 
     def encode_image(self, images: Tensor) -> tuple[Tensor, ...]:
         """Backbone and necks.
@@ -103,14 +128,26 @@ class Grounder(BaseModel):
         Returns:
             The last neck's maps.
         """
-        feats = self._run('backbone', images)
-        for index in range(len(self.neck)):
-            feats = self._run(f'neck.{index}', feats)
+        feats = images
+        # Frozen parts come first.
+        frozen = [name for name in self._image_parts if name in self._frozen]
+        with self._as_frozen():
+            for name in frozen:
+                feats = self.get_submodule(name)(feats)
+            if frozen and self.frozen_dtype:
+                feats = tuple(feat.float() for feat in feats)
+        for name in self._image_parts[len(frozen) :]:
+            feats = self.get_submodule(name)(feats)
         return feats
 
     def encode_text(self, data_samples: Sequence[GroundingDataSample]) -> TextFeatures:
         """Encode the samples' texts, one row per sample."""
-        return self._run('text_encoder', [sample.text for sample in data_samples])
+        texts = [sample.text for sample in data_samples]
+        if 'text_encoder' not in self._frozen:
+            return self.text_encoder(texts)
+        with self._as_frozen():
+            text = self.text_encoder(texts)
+        return replace(text, pieces=text.pieces.float()) if self.frozen_dtype else text
 
     def forward(
         self,

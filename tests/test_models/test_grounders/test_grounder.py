@@ -62,6 +62,37 @@ def test_dropout_in_a_frozen_text_encoder_is_a_switch(vocab_file):
         assert torch.equal(model.encode_text(data).pieces, model.encode_text(data).pieces)
 
 
+def test_frozen_parts_run_in_half_precision_on_demand(vocab_file):
+    frozen = ['backbone', 'neck.0', 'text_encoder']
+    seen = {}
+    losses, gradients = [], []
+    for dtype in (None, 'bfloat16'):
+        model = build(vocab_file, frozen=frozen, frozen_dtype=dtype).train()
+        for name in ('backbone.conv1', 'neck.0', 'neck.1', 'head.query_proj'):
+            model.get_submodule(name).register_forward_hook(
+                lambda module, inputs, output, name=name: seen.__setitem__(name, (inputs, output))
+            )
+        loss = _loss(model, _batch())
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append(model.neck[1].out_conv.conv.weight.grad)
+    assert seen['backbone.conv1'][1].dtype == torch.bfloat16
+    assert {level.dtype for level in seen['neck.0'][1]} == {torch.bfloat16}
+    assert {level.dtype for level in seen['neck.1'][0][0]} == {torch.float32}
+    assert seen['head.query_proj'][0][0].dtype == torch.float32
+    # The weights stay as they were, so the same loss comes out but for rounding.
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)
+    cosine = torch.cosine_similarity(gradients[0].flatten(), gradients[1].flatten(), dim=0)
+    assert cosine > 0.98
+
+
+def test_an_unknown_precision_is_an_error(vocab_file):
+    with pytest.raises(ValueError, match='int8'):
+        build(vocab_file, frozen=['backbone'], frozen_dtype='int8')
+
+
 @pytest.mark.parametrize(
     ('frozen', 'dropout', 'message'),
     [

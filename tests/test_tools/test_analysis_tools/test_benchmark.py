@@ -1,0 +1,104 @@
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from mmengine.registry import DefaultScope
+from small_ppmn import small_ppmn
+from tool_loader import REPO, load_tool
+
+TOOL = REPO / 'tools' / 'analysis_tools' / 'benchmark.py'
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    """A small PPMN with frozen encoders, the image side of which is convolutions only."""
+    model = small_ppmn(None, frozen=['backbone', 'neck.0', 'text_encoder'])
+    model['head']['num_rounds'] = 0
+    model['head']['test_cfg'] = dict(keep_grid_probs=True)
+    path = tmp_path_factory.mktemp('config') / 'small.py'
+    path.write_text(
+        f'model = {model}\n'
+        "optim_wrapper = dict(type='AmpOptimWrapper', optimizer=dict(type='SGD', lr=0.1))\n"
+        "test_evaluator = dict(type='PNGMetric', protocol=['original', 'ppmn'])\n"
+    )
+    return str(path)
+
+
+@pytest.fixture
+def measure(config, monkeypatch):
+    """Measure a part in this process, with the arguments of a command line."""
+    monkeypatch.setattr(DefaultScope, '_instance_dict', DefaultScope._instance_dict.copy())
+    tool = SimpleNamespace(**load_tool('analysis_tools/benchmark').__globals__)
+
+    def run(part, *argv, phrases=2, dtype='fp32'):
+        argv = [config, '--size', '64', '96', '--warmup', '0', '--repeats', '1', *argv]
+        return tool.measure(tool.build_parser().parse_args(argv), part, phrases, dtype)
+
+    return run
+
+
+def test_measures_and_prints_a_table(config, tmp_path):
+    """As a user would."""
+    out = tmp_path / 'results.json'
+    command = [sys.executable, str(TOOL), config, '--parts', 'head', 'head-train']
+    command += ['--size', '64', '64', '--phrases', '1', '--repeats', '3', '--out', str(out)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    head, training = json.loads(out.read_text())
+    assert (head['part'], training['part']) == ('head', 'head-train')
+    for result in (head, training):
+        assert 0 < result['fastest'] <= result['seconds']
+        assert result['limit_seconds'] > 0
+        assert 0 < result['before_mb'] <= result['peak_mb']
+        assert f'{result["seconds"]:.3f}' in printed
+    assert 'TFLOP/s' in printed
+
+
+def test_counts_the_operations_of_the_trained_part(measure):
+    """By hand: convolutions of 16 to 16 channels at stride 8, and the matching."""
+    cells = 8 * 12
+    three_by_three = 2 * 9 * 16 * 16
+    # Levels of stride 4 (strided) and 8; 16 and one doubling; 32 and two doublings.
+    neck = three_by_three * (cells + cells + (cells / 4 + cells) + (cells / 16 + cells / 4 + cells))
+    one_by_one = 2 * 2 * 16 * 16 * cells
+    pieces = 2 * 2
+    match = 2 * pieces * 16 * cells + 2 * pieces * 24 * 16
+    result = measure('head')
+    assert result['gflop'] == pytest.approx((neck + one_by_one + match) / 1e9, rel=1e-6)
+
+
+@pytest.mark.parametrize('part', ['inference', 'train'])
+def test_other_parts_contain_the_head(measure, part):
+    inside = measure('head' if part == 'inference' else 'head-train')
+    result = measure(part, dtype='bf16')
+    assert result['gflop'] > inside['gflop']
+    assert result['part'] == part
+    assert result['dtype'] == 'bf16'
+
+
+def test_options_change_what_runs(measure, capsys):
+    one = measure('head', '--channels-last', '--profile')
+    assert 'Self CPU time total' in capsys.readouterr().out
+    two = measure('head', '--batch-size', '2', '--threads', '1')
+    assert two['gflop'] == pytest.approx(2 * one['gflop'])
+    rounds = measure('head', '--cfg-options', 'model.head.num_rounds=1')
+    assert rounds['gflop'] > one['gflop']
+    assert measure('head', phrases=4)['gflop'] > one['gflop']
+
+
+def test_the_metric_scores_generated_predictions(measure, capsys):
+    result = measure('metric', '--samples', '16')
+    assert result['gflop'] is None
+    assert '16 narratives' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('argv', 'message'),
+    [(['missing.py'], 'missing.py'), (['--size', '100', '100'], 'multiples of 32')],
+)
+def test_a_wrong_command_line_is_one_error(config, argv, message, capsys):
+    with pytest.raises(SystemExit) as error:
+        load_tool('analysis_tools/benchmark')(argv if '.py' in argv[0] else [config, *argv])
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err

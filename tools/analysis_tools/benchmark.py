@@ -1,0 +1,398 @@
+"""Time and memory of a config's model on generated inputs: no data, no weights.
+
+Parts that can be measured:
+
+- ``head``: what follows the frozen image encoders (trained necks, head), on their features,
+  to the losses; and ``head-train``, the same with its backward pass;
+- ``inference``: images and texts to masks on the original pixels, from the uint8 image on;
+- ``train``: a step of the training, with the config's optimizer;
+- ``metric``: the config's evaluator on generated predictions.
+
+Each measurement is made in a process of its own. Beside its time stand the floating point
+operations of its matrix products and convolutions, and the time that they would take at the rate
+of a large convolution on this device, measured in the same run. Examples::
+
+    python tools/analysis_tools/benchmark.py configs/ppmn/ppmn_r101-fpn_4xb12-14e_png.py
+    python tools/analysis_tools/benchmark.py CONFIG --parts head --phrases 5 32 --dtypes fp32 bf16
+    python tools/analysis_tools/benchmark.py CONFIG --parts metric --samples 8533
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.evaluator import Evaluator
+from mmengine.optim import build_optim_wrapper
+from mmengine.runner import set_random_seed
+from mmengine.structures import InstanceData
+from terminaltables import AsciiTable
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmground.registry import MODELS
+from mmground.structures import Geometry, GroundingDataSample
+from mmground.utils import register_all_modules
+from mmground.utils.cli import check_file
+from mmground.utils.measure import call_in_process, peak_memory_mb, reset_peak_memory
+
+_DTYPES = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)
+# Network input over original image: a photo of 500 x 760 pixels becomes 800 x 1216.
+_ENLARGEMENT = 1.6
+# Words of the generated texts, a piece each.
+_WORDS = ('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j')
+_HEADER = ('part', 'phrases', 'dtype', 'median s', 'fastest s', 'GFLOP', 'limit s', 'before MB')
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n', 1)[0])
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--parts', nargs='+', choices=PARTS, default=list(PARTS)[:4])
+    parser.add_argument(
+        '--size',
+        nargs=2,
+        type=int,
+        default=(800, 1216),
+        metavar=('HEIGHT', 'WIDTH'),
+        help='network input in pixels, multiples of 32 (800 1216)',
+    )
+    parser.add_argument(
+        '--phrases',
+        nargs='+',
+        type=int,
+        default=[8, 32],
+        help='phrases of each image, of two word pieces, each number in turn (8 32)',
+    )
+    parser.add_argument('--batch-size', type=int, default=1, help='images (%(default)s)')
+    parser.add_argument('--dtypes', nargs='+', choices=_DTYPES, default=['fp32'], help='(fp32)')
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--threads', type=int, help="CPU threads; by default PyTorch's choice")
+    parser.add_argument(
+        '--channels-last', action='store_true', help='weights and images in channels-last order'
+    )
+    parser.add_argument(
+        '--compile', action='store_true', help='torch.compile the image encoders and the head'
+    )
+    parser.add_argument('--warmup', type=int, default=2, help='runs not timed (%(default)s)')
+    parser.add_argument('--repeats', type=int, default=5, help='runs timed (%(default)s)')
+    parser.add_argument('--samples', type=int, default=200, help='of the metric (%(default)s)')
+    parser.add_argument('--profile', action='store_true', help='also print the slowest operators')
+    parser.add_argument('--out', metavar='FILE.json', help='also write the results to this file')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='settings that override those of the config',
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> list[dict]:
+    """Measure and print a table.
+
+    Args:
+        argv: The command line without the name of the program. Defaults to the
+            one of this process.
+
+    Returns:
+        A dict per measurement: ``part``, ``phrases``, ``dtype``, ``seconds`` (the median of the
+        repeats), ``fastest``, ``gflop``, ``limit_seconds`` (both None for the metric),
+        ``peak_mb`` and ``before_mb``: on the CPU the peak memory of the process while it was
+        measured, and what of it was there before (outside Linux: the peak until then); on a GPU
+        the same of what PyTorch allocated.
+
+    Raises:
+        SystemExit: If the config does not exist or the command line is wrong; status 2.
+    """
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    check_file(parser, args.config, 'config file')
+    if any(side % 32 for side in args.size):
+        parser.error(f'--size must be multiples of 32, got {args.size[0]} {args.size[1]}')
+    rates = {
+        dtype: call_in_process(convolution_rate, args.device, dtype, args.threads)
+        for dtype in args.dtypes
+    }
+    results = []
+    for part in args.parts:
+        # The metric computes in float32 whatever the model does.
+        for dtype in args.dtypes if part != 'metric' else ['fp32']:
+            for phrases in args.phrases:
+                result = call_in_process(measure, args, part, phrases, dtype)
+                if result['gflop'] is not None:
+                    result['limit_seconds'] = result['gflop'] / rates[dtype]
+                results.append(result)
+                print(', '.join(f'{key} {value}' for key, value in result.items()), flush=True)
+    print(f'\n{args.config}, {args.batch_size} x {args.size[0]} x {args.size[1]} on {args.device}')
+    for dtype, rate in rates.items():
+        print(f'a 3x3 convolution of 256 channels runs at {rate / 1e3:.2f} TFLOP/s in {dtype}')
+    print(AsciiTable([[*_HEADER, 'peak MB'], *map(_row, results)]).table)
+    if args.out:
+        Path(args.out).write_text(json.dumps(results, indent=2))
+    return results
+
+
+def _row(result: dict) -> list[str]:
+    forms = dict(seconds='.3f', fastest='.3f', gflop='.0f', limit_seconds='.3f')
+    forms.update(before_mb='.0f', peak_mb='.0f')
+    row = [result['part'], str(result['phrases']), result['dtype']]
+    return row + ['' if result[k] is None else format(result[k], f) for k, f in forms.items()]
+
+
+def convolution_rate(device: str, dtype: str, threads: int | None) -> float:
+    """What a large convolution reaches: 3x3, 256 to 256 channels, 100 x 152 cells.
+
+    Args:
+        device: Name of the device.
+        dtype: ``'fp32'``, ``'bf16'`` or ``'fp16'``.
+        threads: CPU threads; None is PyTorch's choice.
+
+    Returns:
+        GFLOP/s, the best of ten runs, without gradients.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    place = dict(device=device, dtype=_DTYPES[dtype], memory_format=torch.channels_last)
+    conv = nn.Conv2d(256, 256, 3, padding=1).to(**place)
+    image = torch.rand(1, 256, 100, 152).to(**place)
+    with torch.no_grad():
+        times = time_calls(lambda: conv(image), device, warmup=3, repeats=10)
+    return 2 * 256 * 256 * 9 * 100 * 152 / min(times) / 1e9
+
+
+def time_calls(function: Callable, device: str, warmup: int, repeats: int) -> list[float]:
+    """Seconds of each of ``repeats`` calls, after ``warmup`` that are not timed."""
+    wait = torch.cuda.synchronize if device.startswith('cuda') else (lambda: None)
+    times = []
+    for index in range(warmup + repeats):
+        wait()
+        start = time.perf_counter()
+        function()
+        wait()
+        if index >= warmup:
+            times.append(time.perf_counter() - start)
+    return times
+
+
+def measure(args: argparse.Namespace, part: str, phrases: int, dtype: str) -> dict:
+    """Measure a part in this process.
+
+    Args:
+        args: The parsed command line.
+        part: What to measure, a key of :data:`PARTS`.
+        phrases: Phrases of each image.
+        dtype: ``'fp32'``, or ``'bf16'`` or ``'fp16'`` for autocast.
+
+    Returns:
+        See :func:`main`; ``limit_seconds`` is None.
+    """
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    register_all_modules()
+    set_random_seed(0)
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    run = PARTS[part](cfg, args, phrases)
+    autocast = nullcontext()
+    if part != 'metric' and dtype != 'fp32':
+        autocast = torch.autocast(torch.device(args.device).type, _DTYPES[dtype])
+
+    if args.device.startswith('cuda'):
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        reset_peak_memory()
+    before = _memory_mb(args.device)
+    with autocast:
+        times = time_calls(run, args.device, args.warmup, args.repeats)
+        peak = _memory_mb(args.device)
+        gflop = None
+        if part != 'metric':
+            with FlopCounterMode(display=False) as counter:
+                run()
+            gflop = counter.get_total_flops() / 1e9
+        if args.profile:
+            _print_profile(run)
+    return dict(
+        part=part,
+        phrases=phrases,
+        dtype=dtype,
+        seconds=statistics.median(times),
+        fastest=min(times),
+        gflop=gflop,
+        limit_seconds=None,
+        before_mb=before,
+        peak_mb=peak,
+    )
+
+
+def _memory_mb(device: str) -> float:
+    """Peak memory so far."""
+    if device.startswith('cuda'):
+        return torch.cuda.max_memory_allocated() / 1e6
+    return peak_memory_mb()
+
+
+def _print_profile(run: Callable) -> None:
+    with torch.profiler.profile() as profile:
+        run()
+    print(profile.key_averages().table(sort_by='self_cpu_time_total', row_limit=20))
+
+
+def random_batch(
+    size: tuple[int, int], num_phrases: int, batch_size: int, predictions: bool = False
+) -> dict:
+    """Generated photos and texts, as a data loader gives them.
+
+    Args:
+        size: Network input (height, width) in pixels.
+        num_phrases: Phrases of each text, of two words each.
+        batch_size: Images, each with a text.
+        predictions: Whether the samples have predictions, too.
+
+    Returns:
+        ``inputs``, uint8 images (3, height, width), and ``data_samples`` with a rectangle as
+        the region of each phrase.
+    """
+    ori_shape = tuple(round(side / _ENLARGEMENT) for side in size)
+    images, samples = [], []
+    for index in range(batch_size):
+        text, phrases = '', []
+        for number in range(num_phrases):
+            first, second = (_WORDS[(number + shift) % len(_WORDS)] for shift in (0, 3))
+            phrases.append(dict(text=f'{first} {second}', span=(len(text), len(text) + 3)))
+            text += f'{first} {second}, '
+        sample = GroundingDataSample(
+            metainfo=dict(
+                sample_id=str(index),
+                img_id=str(index),
+                img_path=f'{index}.jpg',
+                text=text,
+                phrases=phrases,
+                ori_shape=ori_shape,
+                img_shape=tuple(size),
+                geometry=Geometry(ori_shape, tuple(size)),
+            )
+        )
+        masks = random_rectangles(num_phrases, ori_shape)
+        sample.gt_regions = InstanceData(masks=masks, is_thing=torch.arange(num_phrases) % 2 == 0)
+        sample.links = torch.arange(num_phrases)[:, None].repeat(1, 2)
+        if predictions:
+            sample.set_metainfo(dict(geometry=sample.geometry.on_canvas(size)))
+            sample.pred_phrases = InstanceData(
+                masks=random_rectangles(num_phrases, ori_shape),
+                grid_probs=torch.rand(num_phrases, size[0] // 4, size[1] // 4),
+            )
+        images.append(torch.randint(256, (3, *size), dtype=torch.uint8))
+        samples.append(sample)
+    return dict(inputs=images, data_samples=samples)
+
+
+def random_rectangles(count: int, shape: tuple[int, int]) -> Tensor:
+    """Masks of half the height and width of an image. Bool, (count, height, width)."""
+    masks = torch.zeros(count, *shape, dtype=torch.bool)
+    for mask in masks:
+        top, left = (int(torch.randint(side // 2, ())) for side in shape)
+        mask[top : top + shape[0] // 2, left : left + shape[1] // 2] = True
+    return masks
+
+
+def _build(cfg: Config, args: argparse.Namespace, phrases: int) -> tuple[nn.Module, dict]:
+    """The model with random weights, and a batch."""
+    with TemporaryDirectory() as folder:
+        vocab_file = Path(folder) / 'vocab.txt'
+        vocab_file.write_text('\n'.join(['[PAD]', '[UNK]', '[CLS]', '[SEP]', ',', *_WORDS]))
+        cfg.model.text_encoder.vocab_file = str(vocab_file)
+        model = MODELS.build(cfg.model).to(args.device)
+    if args.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    if args.compile:
+        for module in (model.backbone, *model.neck, model.head):
+            module.compile()
+    return model, random_batch(args.size, phrases, args.batch_size)
+
+
+def _head(cfg: Config, args: argparse.Namespace, phrases: int) -> Callable:
+    head = _head_losses(cfg, args, phrases)
+    return torch.no_grad()(head)
+
+
+def _head_train(cfg: Config, args: argparse.Namespace, phrases: int) -> Callable:
+    head = _head_losses(cfg, args, phrases)
+    return lambda: head().backward()
+
+
+def _head_losses(cfg: Config, args: argparse.Namespace, phrases: int) -> Callable:
+    """From the features of the frozen encoders to the sum of the losses."""
+    model, batch = _build(cfg, args, phrases)
+    model.train()
+    data = model.data_preprocessor(batch, training=True)
+    samples = data['data_samples']
+    names = ['backbone', *(f'neck.{i}' for i in range(len(model.neck)))]
+    with torch.no_grad():
+        text = model.encode_text(samples)
+        feats = data['inputs']
+        while names and names[0] in model.frozen:
+            feats = model.get_submodule(names.pop(0))(feats)
+    trained, head = [model.get_submodule(name) for name in names], model.head
+
+    def losses() -> Tensor:
+        maps = feats
+        for part in trained:
+            maps = part(maps)
+        losses = head.loss(maps, text, samples)
+        return sum(value for name, value in losses.items() if 'loss' in name)
+
+    # The frozen encoders go out of memory with the model.
+    return losses
+
+
+def _inference(cfg: Config, args: argparse.Namespace, phrases: int) -> Callable:
+    model, batch = _build(cfg, args, phrases)
+    model.eval()
+    return torch.no_grad()(lambda: model.test_step(batch))
+
+
+def _train(cfg: Config, args: argparse.Namespace, phrases: int) -> Callable:
+    model, batch = _build(cfg, args, phrases)
+    model.train()
+    # Precision is the command line's.
+    cfg.optim_wrapper.type = 'OptimWrapper'
+    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    return lambda: model.train_step(batch, optim_wrapper)
+
+
+def _metric(cfg: Config, args: argparse.Namespace, phrases: int) -> Callable:
+    """The evaluator, on ``--samples`` samples that differ in their names only."""
+    evaluator = Evaluator(cfg.test_evaluator)
+    batch = random_batch(args.size, phrases, batch_size=8, predictions=True)
+
+    def evaluate() -> None:
+        for start in range(0, args.samples, len(batch['data_samples'])):
+            for index, sample in enumerate(batch['data_samples']):
+                sample.set_metainfo(dict(sample_id=str(start + index)))
+            evaluator.process(batch['data_samples'])
+        evaluator.evaluate(args.samples)
+
+    return evaluate
+
+
+PARTS = {
+    'head': _head,
+    'head-train': _head_train,
+    'inference': _inference,
+    'train': _train,
+    'metric': _metric,
+}
+
+
+if __name__ == '__main__':
+    main()
