@@ -67,6 +67,12 @@ def test_variants_differ_where_their_names_say():
     small = Config.fromfile(ROOT / 'ppmn/ppmn_r101-fpn_4xb3-14e_png.py')
     assert 4 * small.train_dataloader.batch_size == small.auto_scale_lr.base_batch_size == 12
     assert small.model == full.model
+    single = Config.fromfile(ROOT / 'ppmn/ppmn_r101-fpn_1xb12-accum4-14e_png.py')
+    assert single.train_dataloader.batch_size == single.auto_scale_lr.base_batch_size == 12
+    batches = single.optim_wrapper.pop('accumulative_counts')
+    assert batches * single.train_dataloader.batch_size == full.auto_scale_lr.base_batch_size
+    assert single.model.pop('frozen_dtype') == 'bfloat16'
+    assert (single.model, single.optim_wrapper) == (full.model, full.optim_wrapper)
     bert = Config.fromfile(ROOT / 'ppmn/ppmn_r101-fpn-bert_4xb12-14e_png.py')
     with torch.device('meta'):
         encoder = registry.MODELS.build(bert.model).text_encoder
