@@ -101,9 +101,11 @@ class PhrasePixelHead(BaseModule):
         channels: C, the common width of queries and pixels.
         num_rounds: L, rounds of refinement; 0 keeps the first matching only.
         query: What a query is, a word ``'piece'`` of a phrase or a whole ``'phrase'``.
-        linear_proj: Whether the first projection of F is linear, without bias.
+        linear_proj: Whether the first projection of F is linear, without bias. That of the queries
+            is linear in either form, with the official code's bias.
         shared_context: Whether the rounds aggregate pixels of that first projection of F, which
-            they share, and not each of its own projection of it.
+            they share, and not each of its own projection of it. The paper's F has C channels
+            there, so it is read as the projected one.
         refinement: Config of a round's refinement; it also gets ``channels``.
         loss_bce: Config of the loss on logits, Eq. 5.
         loss_dice: Config of the region loss, Eq. 8. The official code has squared
