@@ -1,4 +1,4 @@
-# The official total batch of 48 on one GPU: four batches of 12 make a step, and the frozen encoders,
+# The official total batch of 48 on one GPU: four batches of 12 make a step. The frozen encoders,
 # most of the work, run in bfloat16.
 _base_ = './ppmn_r101-fpn_4xb12-14e_png.py'
 

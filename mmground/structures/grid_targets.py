@@ -13,8 +13,8 @@ def grid_targets(
     to ``1 / stride`` of it, both times bilinearly without antialiasing. With the
     official threshold of zero any cell with a positive value belongs to the target:
     the result is slightly dilated. The padding counts as background, and a region of a
-    few pixels may vanish: with the stride of 4, a cell sees only the middle 2 x 2 of its
-    4 x 4 pixels.
+    few pixels may vanish: of an even stride, a cell sees only the middle 2 x 2 of its
+    pixels.
 
     Args:
         masks: Masks of the original image, boolean, shape (N, ori_h, ori_w).

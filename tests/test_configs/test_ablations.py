@@ -25,6 +25,9 @@ PAPER_FORMS = {
     'linear-dice': {'model.head.loss_dice.naive_dice': True},
     'sandwich-norm': {f'{AGGREGATION}.norm_order': 'sandwich'},
     'scale-all': {f'{AGGREGATION}.scale': 'all'},
+    'split-heads': {f'{AGGREGATION}.split_heads': True},
+    'stride8-loss': {'model.head.supervision_scale': 1},
+    'mean-logits': {'model.head.test_cfg.pooling': 'logits'},
 }
 MUTAN = {
     f'{AGGREGATION}.type': 'MUTAN',

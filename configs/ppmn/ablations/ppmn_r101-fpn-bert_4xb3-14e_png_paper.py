@@ -10,9 +10,12 @@ model = dict(
         refinement=dict(
             selection='adaptive_max_pool',
             smooth=False,
-            aggregation=dict(scale='all', norm_order='sandwich'),
+            aggregation=dict(scale='all', norm_order='sandwich', split_heads=True),
         ),
         loss_dice=dict(naive_dice=True),
+        supervision_scale=1,
+        # Of no effect beside query='phrase', a query a phrase; it is the paper's all the same.
+        test_cfg=dict(pooling='logits'),
     )
 )
 train_dataloader = dict(batch_size=3)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from mmground.registry import MODELS
 
 from ..layers.fusions import MutanFusion, SelectiveFusion
-from ..layers.single_query_attention import SingleQueryAttention
+from ..layers.single_query_attention import SingleQueryAttention, SplitHeadAttention
 
 
 class PixelAggregation(BaseModule):
@@ -75,8 +75,10 @@ class MCA(PixelAggregation):
       all channels (Eq. 12);
     - normalisation follows each residual sum; ``norm_order='sandwich'`` is the paper's (Eqs.
       14-15), see :class:`PixelAggregation`;
-    - its projections mix the heads' channels and an output projection follows, also in the paper's
-      forms (Eq. 13: each head sees its slice of the channels, and the heads are concatenated).
+    - each head projects all channels, and an output projection mixes the heads;
+      ``split_heads=True`` is the paper's (Eq. 13), where a head sees its slice of the channels and
+      the heads are concatenated, see
+      :class:`~mmground.models.layers.single_query_attention.SplitHeadAttention`.
 
     Args:
         channels: Channels C of queries and pixels.
@@ -85,10 +87,12 @@ class MCA(PixelAggregation):
         scale: Which channels' number scales the attention, those of one ``'head'`` or
             ``'all'``.
         norm_order: ``'post'`` or ``'sandwich'``.
+        split_heads: Whether each head projects its own slice of the channels only.
         init_cfg: Initialisation. None is PyTorch's own, as the official code.
 
     Raises:
-        ValueError: If there is no such ``scale`` or ``norm_order``.
+        ValueError: If there is no such ``scale`` or ``norm_order``, or if the channels do not
+            divide into the heads.
     """
 
     def __init__(
@@ -98,11 +102,12 @@ class MCA(PixelAggregation):
         ffn_channels: int = 2048,
         scale: str = 'head',
         norm_order: str = 'post',
+        split_heads: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         if scale not in ('head', 'all'):
             raise ValueError(f"scale must be 'head' or 'all', got {scale!r}")
-        attention = SingleQueryAttention(
+        attention = (SplitHeadAttention if split_heads else SingleQueryAttention)(
             channels, num_heads, scale_channels=channels if scale == 'all' else None
         )
         super().__init__(attention, channels, ffn_channels, norm_order, init_cfg)

@@ -78,19 +78,22 @@ class PhrasePixelHead(BaseModule):
 
     Secs. 3.2-3.3 of `PPMN <https://doi.org/10.1145/3503161.3548086>`_. A query is a word
     piece of a phrase, as in the official code: it is supervised with its phrase's mask,
-    and at inference the probabilities of a phrase's pieces are averaged (Sec. 4.2). With
-    ``query='phrase'`` a query is a phrase, as R in the paper's Secs. 3.1-3.2: the mean of the
-    features of its pieces. How a round refines the queries is the part ``refinement``, which
-    makes the system.
+    and at inference the probabilities of a phrase's pieces are averaged; with
+    ``test_cfg.pooling='logits'`` their logits, which are what the paper calls matching maps (Sec.
+    4.2). With ``query='phrase'`` a query is a phrase, as R in the paper's Secs. 3.1-3.2: the
+    mean of the features of its pieces. How a round refines the queries is the part
+    ``refinement``, which makes the system.
 
     Other defaults are forms of the official code, too. The projection of F has a GroupNorm and a
     ReLU; with ``linear_proj`` it is the paper's (Eq. 1). A round aggregates its own
     projection of the pixels; with ``shared_context`` those of F, as the paper (Sec. 3.3). Maps
-    are supervised at twice the resolution of F, always (paper, Sec. 3.2: at that of F).
+    are supervised at twice the resolution of F; with ``supervision_scale=1`` at that of F, as the
+    paper (Sec. 3.2).
 
     Queries of a batch are packed, ``(M, C)`` with the image of each; padded slots do not
     exist. Maps have the stride of F until they are supervised or read: there they are
-    upsampled by two.
+    upsampled by two. Where they are read, at inference, they are so however they were
+    supervised: the published numbers are of that grid.
 
     Args:
         in_channels: Channels of F.
@@ -98,23 +101,29 @@ class PhrasePixelHead(BaseModule):
         channels: C, the common width of queries and pixels.
         num_rounds: L, rounds of refinement; 0 keeps the first matching only.
         query: What a query is, a word ``'piece'`` of a phrase or a whole ``'phrase'``.
-        linear_proj: Whether the first projection of F is linear, without bias.
+        linear_proj: Whether the first projection of F is linear, without bias. That of the queries
+            is linear in either form, with the official code's bias.
         shared_context: Whether the rounds aggregate pixels of that first projection of F, which
-            they share, and not each of its own projection of it.
+            they share, and not each of its own projection of it. The paper's F has C channels
+            there, so it is read as the projected one.
         refinement: Config of a round's refinement; it also gets ``channels``.
         loss_bce: Config of the loss on logits, Eq. 5.
         loss_dice: Config of the region loss, Eq. 8. The official code has squared
             denominators, ``naive_dice=True`` gives the paper's (Eq. 7).
         target_threshold: A target is foreground where the downsampled mask exceeds this. The
             official 0 dilates every mask by up to a cell; 0.5 does not.
-        test_cfg: ``threshold``, the probability above which a pixel is foreground (0.5), and
-            ``keep_grid_probs``, whether predictions keep the probabilities on the network's
-            grid for metrics that score there (False).
+        supervision_scale: Resolution at which maps are supervised, as a multiple of that of F: 2 or
+            1.
+        test_cfg: ``threshold``, the probability above which a pixel is foreground (0.5),
+            ``pooling``, whether a phrase is the mean of its pieces' ``'probs'`` (the default) or
+            the sigmoid of the mean of their ``'logits'``, and ``keep_grid_probs``, whether
+            predictions keep the probabilities on the network's grid for metrics that score
+            there (False).
         norm_cfg: Normalisation of the pixel projections.
         init_cfg: Initialisation. None is PyTorch's own, as the official code.
 
     Raises:
-        ValueError: If there is no such ``query``.
+        ValueError: If there is no such ``query``, ``supervision_scale`` or ``pooling``.
     """
 
     def __init__(
@@ -130,6 +139,7 @@ class PhrasePixelHead(BaseModule):
         loss_bce: dict | None = None,
         loss_dice: dict | None = None,
         target_threshold: float = 0.0,
+        supervision_scale: int = 2,
         test_cfg: dict | None = None,
         norm_cfg: dict | None = None,
         init_cfg: dict | None = None,
@@ -137,6 +147,18 @@ class PhrasePixelHead(BaseModule):
         super().__init__(init_cfg)
         if query not in ('piece', 'phrase'):
             raise ValueError(f"query must be 'piece' or 'phrase', got {query!r}")
+        if supervision_scale not in (1, 2):
+            raise ValueError(f'supervision_scale must be 1 or 2, got {supervision_scale!r}')
+        test_cfg = {
+            'threshold': 0.5,
+            'pooling': 'probs',
+            'keep_grid_probs': False,
+            **(test_cfg or {}),
+        }
+        if test_cfg['pooling'] not in ('probs', 'logits'):
+            raise ValueError(
+                f"test_cfg.pooling must be 'probs' or 'logits', got {test_cfg['pooling']!r}"
+            )
         self.query = query
         norm_cfg = norm_cfg or dict(type='GN', num_groups=32)
         refinement = refinement or dict(type='LCPA')
@@ -154,7 +176,8 @@ class PhrasePixelHead(BaseModule):
         self.loss_bce = MODELS.build(loss_bce)
         self.loss_dice = MODELS.build(loss_dice)
         self.target_threshold = target_threshold
-        self.test_cfg = {'threshold': 0.5, 'keep_grid_probs': False, **(test_cfg or {})}
+        self.supervision_scale = supervision_scale
+        self.test_cfg = test_cfg
 
     def forward(
         self, feats: Sequence[Tensor], text_feats: Tensor, image_index: Tensor
@@ -265,19 +288,19 @@ class PhrasePixelHead(BaseModule):
     def targets(
         self, data_samples: Sequence[GroundingDataSample], shape: tuple[int, int]
     ) -> Tensor:
-        """Masks of all phrases of a batch at twice the resolution of the maps.
+        """Masks of all phrases of a batch at the resolution at which maps are supervised.
 
         Args:
             data_samples: Samples with ``gt_regions`` and ``links``.
             shape: Size (h, w) of the maps.
 
         Returns:
-            Values in {0, 1}. Shape (P, 2h, 2w).
+            Values in {0, 1}. Shape (P, s h, s w), s being ``supervision_scale``.
         """
         targets = []
         for sample in data_samples:
             masks = phrase_masks(sample.gt_regions.masks, sample.links, len(sample.phrases))
-            stride = sample.geometry.canvas_shape[0] // (2 * shape[0])
+            stride = sample.geometry.canvas_shape[0] // (self.supervision_scale * shape[0])
             targets.append(grid_targets(masks, sample.geometry, stride, self.target_threshold))
         return torch.cat(targets)
 
@@ -289,7 +312,7 @@ class PhrasePixelHead(BaseModule):
 
         Args:
             maps: Logits, each (M, h, w).
-            targets: {0, 1}. Shape (M, 2h, 2w).
+            targets: {0, 1}. Shape (M, s h, s w), s being ``supervision_scale``.
 
         Returns:
             ``loss_bce_l``, a mean over queries and pixels, and ``loss_dice_l``, a mean
@@ -298,7 +321,7 @@ class PhrasePixelHead(BaseModule):
         targets = targets.float()
         losses = {}
         for level, logits in enumerate(maps):
-            logits = upsample_by_two(logits)
+            logits = upsample_by_two(logits) if self.supervision_scale == 2 else logits.float()
             losses[f'loss_bce_{level}'] = self.loss_bce(logits, targets)
             losses[f'loss_dice_{level}'] = self.loss_dice(logits, targets)
         return losses
@@ -337,7 +360,8 @@ class PhrasePixelHead(BaseModule):
         ]
 
     def predict_by_feat(self, logits: Tensor, phrase_index: Tensor, num_phrases: int) -> Tensor:
-        """Pool the last map over each phrase's queries: the mean of their probabilities.
+        """Pool the last map over each phrase's queries: the mean of their probabilities, or the
+        sigmoid of the mean of their logits.
 
         Args:
             logits: H^L. Shape (M, h, w).
@@ -347,11 +371,12 @@ class PhrasePixelHead(BaseModule):
         Returns:
             Shape (P, 2h, 2w); zero for a phrase without a query.
         """
-        probs = upsample_by_two(logits).sigmoid()
-        pooled = probs.new_zeros((num_phrases, *probs.shape[1:]))
-        pooled.index_add_(0, phrase_index, probs)
-        counts = torch.bincount(phrase_index, minlength=num_phrases).clamp(min=1)
-        return pooled / counts[:, None, None]
+        maps = upsample_by_two(logits)
+        if self.test_cfg['pooling'] == 'probs':
+            return mean_of_groups(maps.sigmoid(), phrase_index, num_phrases)
+        probs = mean_of_groups(maps, phrase_index, num_phrases).sigmoid()
+        unread = torch.bincount(phrase_index, minlength=num_phrases) == 0
+        return probs.masked_fill(unread[:, None, None], 0)
 
     def _to_image(
         self, probs: Tensor, dropped: Tensor, sample: GroundingDataSample
@@ -398,10 +423,24 @@ def mean_of_runs(features: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The means, (K, C), in the features' type, and the index of each, (K, ).
     """
-    present, run, counts = index.unique_consecutive(return_inverse=True, return_counts=True)
-    sums = features.new_zeros((len(present), features.shape[1]), dtype=torch.float32)
-    means = sums.index_add_(0, run, features.float()) / counts[:, None]
-    return means.to(features.dtype), present
+    present, run = index.unique_consecutive(return_inverse=True)
+    return mean_of_groups(features.float(), run, len(present)).to(features.dtype), present
+
+
+def mean_of_groups(features: Tensor, index: Tensor, num: int) -> Tensor:
+    """Average features, or maps, over groups.
+
+    Args:
+        features: Shape (M, ...).
+        index: The group of each, in any order. Shape (M, ).
+        num: Number of groups, K.
+
+    Returns:
+        Shape (K, ...); zero for a group without a member.
+    """
+    sums = features.new_zeros((num, *features.shape[1:])).index_add_(0, index, features)
+    counts = torch.bincount(index, minlength=num).clamp(min=1)
+    return sums / counts.view(-1, *[1] * (features.dim() - 1))
 
 
 def upsample_by_two(logits: Tensor) -> Tensor:

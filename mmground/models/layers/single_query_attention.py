@@ -21,14 +21,16 @@ class SingleQueryAttention(BaseModule):
         num_heads: Heads.
         scale_channels: Number by whose root the scores are divided. None: the channels of
             one head, as PyTorch's module.
+
+    Raises:
+        ValueError: If the channels do not divide into the heads.
     """
 
     def __init__(self, channels: int, num_heads: int, scale_channels: int | None = None) -> None:
         super().__init__()
-        if channels % num_heads:
-            raise ValueError(f'{channels} channels do not divide into {num_heads} heads')
+        width = _head_channels(channels, num_heads)
         self.num_heads = num_heads
-        self.scale_channels = scale_channels or channels / num_heads
+        self.scale_channels = scale_channels or width
         # Holds the parameters and their initialisation only.
         self.attn = nn.MultiheadAttention(channels, num_heads, batch_first=True)
 
@@ -48,11 +50,72 @@ class SingleQueryAttention(BaseModule):
         to_key = to_key.unflatten(0, (self.num_heads, -1))
         query = torch.einsum('mhd,hdc->mhc', query, to_key)
         query = query / math.sqrt(self.scale_channels)
-        scores = query @ keys.transpose(1, 2)
-        # Autocast on the CPU would leave the softmax in bfloat16.
-        precision = torch.promote_types(scores.dtype, torch.float32)
-        weights = scores.softmax(-1, dtype=precision).to(keys.dtype)
+        weights = _softmax(query @ keys.transpose(1, 2)).to(keys.dtype)
         context = weights @ keys
         to_value = to_value.unflatten(0, (self.num_heads, -1))
         context = torch.einsum('mhc,hdc->mhd', context, to_value).flatten(1) + bias_value
         return self.attn.out_proj(context)
+
+
+class SplitHeadAttention(BaseModule):
+    """Attention of one query over keys of its own, in heads that see a slice of the channels each.
+
+    Eqs. 12-13 of `PPMN <https://doi.org/10.1145/3503161.3548086>`_: queries and keys are cut into
+    one slice per head *before* they are projected, so a head's projections W_5, W_6 and W_7 are
+    square matrices of a slice's channels; the heads' outputs stand next to each other, and
+    nothing mixes them afterwards. As the equations have it, there is no bias.
+
+    The paper's W_5, W_6 and W_7 have no index of the head. Here each head has its own, as in the
+    Transformer that the paper follows; they are drawn as Xavier's uniform initialisation draws
+    each matrix.
+
+    Args:
+        channels: Channels C of queries and keys.
+        num_heads: Heads D.
+        scale_channels: Number by whose root the scores are divided. None: the channels of
+            one head.
+
+    Raises:
+        ValueError: If the channels do not divide into the heads.
+    """
+
+    def __init__(self, channels: int, num_heads: int, scale_channels: int | None = None) -> None:
+        super().__init__()
+        width = _head_channels(channels, num_heads)
+        self.num_heads = num_heads
+        self.scale_channels = scale_channels or width
+        # W_5, W_6 and W_7 of each head; they are applied from the right.
+        self.in_proj_weight = nn.Parameter(torch.empty(3, num_heads, width, width))
+        for matrix in self.in_proj_weight.flatten(0, 1):
+            nn.init.xavier_uniform_(matrix)
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Attend.
+
+        Args:
+            query: Shape (M, C).
+            keys: The keys, and values, of each query. Shape (M, S, C).
+
+        Returns:
+            Shape (M, C).
+        """
+        query = query.unflatten(-1, (self.num_heads, -1))
+        keys = keys.unflatten(-1, (self.num_heads, -1)).transpose(1, 2).contiguous()
+        to_query, to_key, to_value = self.in_proj_weight
+        # As in SingleQueryAttention, the keys themselves need no projection.
+        query = torch.einsum('mhd,hde,hfe->mhf', query, to_query, to_key)
+        query = query / math.sqrt(self.scale_channels)
+        weights = _softmax(query[:, :, None] @ keys.transpose(2, 3)).to(keys.dtype)
+        context = (weights @ keys)[:, :, 0]
+        return torch.einsum('mhd,hde->mhe', context, to_value).flatten(1)
+
+
+def _head_channels(channels: int, num_heads: int) -> int:
+    if channels % num_heads:
+        raise ValueError(f'{channels} channels do not divide into {num_heads} heads')
+    return channels // num_heads
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    """Softmax over the keys. Autocast on the CPU would leave it in bfloat16."""
+    return scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))

@@ -4,10 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mmground.models.layers.single_query_attention import SplitHeadAttention
 from mmground.registry import MODELS
 
 AGGREGATIONS = {
     'MCA': dict(type='MCA', num_heads=4),
+    'MCA of split heads': dict(type='MCA', num_heads=4, split_heads=True),
     'MUTAN': dict(type='MUTAN', factor_channels=6, fused_channels=5, rank=2),
     'SKNet': dict(type='SKNet'),
 }
@@ -69,6 +71,15 @@ def test_scale_of_the_attention(scale, divisor):
         torch.testing.assert_close(output[n], expected)
 
 
+@pytest.mark.parametrize(('scale', 'channels'), [('head', 4), ('all', 16)])
+def test_split_heads(scale, channels):
+    """Eq. 13; tests of the layer compare its values with the equations."""
+    attention = _build('MCA of split heads', scale=scale).attention
+    assert isinstance(attention, SplitHeadAttention)
+    assert attention.num_heads == 4
+    assert attention.scale_channels == channels
+
+
 @pytest.mark.parametrize('name', AGGREGATIONS)
 def test_all_parameters_and_inputs_get_gradients(name):
     part = _build(name)
@@ -96,6 +107,12 @@ def test_the_default_is_the_official_form():
         'attention_norm',
         'ffn',
         'ffn_norm',
+    ]
+    assert sorted(part.attention.state_dict()) == [
+        'attn.in_proj_bias',
+        'attn.in_proj_weight',
+        'attn.out_proj.bias',
+        'attn.out_proj.weight',
     ]
 
 

@@ -3,12 +3,18 @@ import torch
 import torch.nn.functional as F
 from small_ppmn import batch, build, sample, small_ppmn, write_vocabulary
 
+from mmground.evaluation import PNGMetric
+from mmground.models.heads import PhrasePixelHead
 from mmground.registry import MODELS
 
 
 @pytest.fixture
 def model(tmp_path):
     return build(write_vocabulary(tmp_path / 'vocab.txt')).eval()
+
+
+def _features(queries):
+    return queries.features, queries.image_index
 
 
 def _encode(model, data):
@@ -96,6 +102,90 @@ def test_predictions_by_hand(model):
                 score = image[image > 0.5].mean()
                 torch.testing.assert_close(prediction.scores[index], score)
             phrase += 1
+
+
+def test_supervision_at_the_stride_of_the_map(tmp_path):
+    """Sec. 3.2: maps and targets of stride 8. Predictions are those of the default."""
+    vocab_file = write_vocabulary(tmp_path / 'vocab.txt')
+    head = dict(small_ppmn(vocab_file)['head'], test_cfg=dict(keep_grid_probs=True))
+    model = build(vocab_file, head=dict(head, supervision_scale=1)).eval()
+    data = batch(
+        sample('[a red star] on [the grass]', path='a.jpg'),
+        sample('[two blue rings]', path='b.jpg', seed=1),
+    )
+    feats, text, data_samples = _encode(model, data)
+    queries = model.head.pack_queries(text, data_samples)
+    maps = model.head(feats, queries.features, queries.image_index)
+    losses = model.head.loss(feats, text, data_samples)
+    targets = []
+    for own in data_samples:
+        assert own.img_shape == (40, 60) and own.geometry.canvas_shape == (64, 64)
+        masks = F.interpolate(own.gt_regions.masks[None].float(), size=(40, 60), mode='bilinear')
+        masks = F.pad(masks, (0, 4, 0, 24))[0]
+        # A cell of 8 x 8 pixels sees the 2 x 2 in its middle.
+        middle = [masks[:, i::8, j::8] for i in (3, 4) for j in (3, 4)]
+        targets.append((sum(middle) > 0).float())
+    targets = torch.cat(targets)[queries.phrase_index]
+    assert targets.shape == maps[0].shape == (9, 8, 8)
+    for level, logits in enumerate(maps):
+        bce = F.binary_cross_entropy_with_logits(logits, targets)
+        p, t = logits.sigmoid().flatten(1), targets.flatten(1)
+        dice = 1 - 2 * (p * t).sum(1) / ((p**2).sum(1) + (t**2).sum(1) + 2e-3)
+        torch.testing.assert_close(losses[f'loss_bce_{level}'], bce)
+        torch.testing.assert_close(losses[f'loss_dice_{level}'], dice.mean())
+
+    default = build(vocab_file, head=head).eval()
+    assert default.head.loss(feats, text, data_samples)['loss_bce_0'] != losses['loss_bce_0']
+    with torch.no_grad():
+        results = [own.head.predict(feats, text, data_samples) for own in (model, default)]
+    for ours, theirs in zip(*results, strict=True):
+        assert ours.grid_probs.shape[1:] == (16, 16)
+        assert torch.equal(ours.grid_probs, theirs.grid_probs)
+        assert torch.equal(ours.masks, theirs.masks)
+    # So PNGMetric scores both on its grid, a quarter of the canvas.
+    metric = PNGMetric('ppmn')
+    for own, prediction in zip(data_samples, results[0], strict=True):
+        own.pred_phrases = prediction
+    metric.process(None, [own.to_dict() for own in data_samples])
+    assert [len(result['ious']['ppmn']) for result in metric.results] == [2, 1]
+    with pytest.raises(ValueError, match='supervision_scale must be 1 or 2, got 4'):
+        build(vocab_file, head=dict(head, supervision_scale=4))
+
+
+def test_pooling_of_logits_by_hand(tmp_path):
+    """Sec. 4.2, a phrase's matching maps averaged before the sigmoid."""
+    vocab_file = write_vocabulary(tmp_path / 'vocab.txt')
+    head = small_ppmn(vocab_file)['head']
+    test_cfg = dict(pooling='logits', keep_grid_probs=True)
+    model = build(vocab_file, head=dict(head, num_rounds=0, test_cfg=test_cfg)).eval()
+    model.head.query_proj.weight.data *= 10  # so that the pieces of a phrase disagree
+    data = batch(sample('[a red star] on [the grass] ' + 'star ' * 30 + '[a ring]'))
+    feats, text, data_samples = _encode(model, data)
+    with torch.no_grad():
+        (prediction,) = model.head.predict(feats, text, data_samples)
+        logits = model.head(feats, *_features(model.head.pack_queries(text, data_samples)))[-1]
+    logits = F.interpolate(logits[None], scale_factor=2, mode='bilinear')[0]
+    for index, own in enumerate((logits[:3], logits[3:])):
+        probs = 1 / (1 + (-sum(own) / len(own)).exp())
+        torch.testing.assert_close(prediction.grid_probs[index], probs)
+        assert not torch.allclose(prediction.grid_probs[index], own.sigmoid().mean(0), atol=1e-3)
+    # A phrase without a piece has no logit, and no probability of a half.
+    assert prediction.dropped.tolist() == [False, False, True]
+    assert not prediction.grid_probs[2].any()
+    assert not prediction.masks[2].any()
+    with pytest.raises(ValueError, match="pooling must be 'probs' or 'logits', got 'max'"):
+        build(vocab_file, head=dict(head, test_cfg=dict(pooling='max')))
+
+
+def test_pooling_of_logits_tells_pieces_that_disagree():
+    """A sure piece and two unsure: probabilities average to below a half, logits to above 0."""
+    head = PhrasePixelHead(num_rounds=0)
+    logits = torch.tensor([6.0, -2.0, -2.0])[:, None, None].expand(3, 2, 2)
+    index = torch.tensor([0, 0, 0])
+    assert head.predict_by_feat(logits, index, 1)[0, 0, 0] < 0.5
+    head.test_cfg['pooling'] = 'logits'
+    expected = torch.full((1, 4, 4), 2 / 3).sigmoid()
+    torch.testing.assert_close(head.predict_by_feat(logits, index, 1), expected)
 
 
 def test_text_beyond_the_encoder(model):
