@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from parity_data import ParityData
+from small_ppmn import packed_queries
 
 from mmground.apis import init_model, read_checkpoint
-from mmground.models.heads.phrase_pixel_head import upsample_by_two
+from mmground.models.heads.phrase_pixel_head import upsample
 
 CASES = ('forward_a', 'forward_b')
 
@@ -115,8 +116,8 @@ def _forward(model, arrays):
     text = torch.from_numpy(arrays['text'])[0]
     with torch.no_grad():
         feats = model.neck[1](levels)
-        maps = model.head(feats, text, torch.zeros(len(text), dtype=torch.int64))
-    return [upsample_by_two(logits) for logits in maps]
+        maps = model.head(feats, packed_queries(text, torch.zeros(len(text), dtype=torch.int64)))
+    return [upsample(logits, 2) for logits in maps]
 
 
 @pytest.mark.parametrize('case', CASES)
@@ -138,9 +139,9 @@ def test_batch_of_both_cases_matches_single_images(loaded, parity):
     with torch.no_grad():
         feats = [loaded.neck[1](own)[0] for own in (levels, other)]
         zeros = torch.zeros(len(text), dtype=torch.int64)
-        single = [loaded.head((own,), text, zeros) for own in feats]
+        single = [loaded.head((own,), packed_queries(text, zeros)) for own in feats]
         index = torch.cat((zeros, zeros + 1))
-        packed = loaded.head((torch.cat(feats),), text.repeat(2, 1), index)
+        packed = loaded.head((torch.cat(feats),), packed_queries(text.repeat(2, 1), index))
     for one, two, both in zip(*single, packed, strict=True):
         torch.testing.assert_close(both, torch.cat((one, two)), atol=1e-4, rtol=0)
 
@@ -188,7 +189,7 @@ def test_phrase_pooling(loaded, parity, monkeypatch):
     logits = torch.from_numpy(arrays['token_logits'])[: len(phrase_index)]
     # The stored logits are at twice the resolution of F already.
     monkeypatch.setattr(
-        'mmground.models.heads.phrase_pixel_head.upsample_by_two', lambda logits: logits
+        'mmground.models.heads.phrase_pixel_head.upsample', lambda logits, scale: logits
     )
     probs = loaded.head.predict_by_feat(logits, phrase_index, len(bounds) - 1)
     torch.testing.assert_close(
