@@ -42,6 +42,33 @@ class Geometry:
         """The same placement on a canvas of a known size ``(height, width)``."""
         return replace(self, canvas_shape=tuple(canvas_shape))
 
+    def valid_cells(self, shape: tuple[int, int]) -> Tensor:
+        """Cells of a map over the canvas whose centre lies on the image.
+
+        Args:
+            shape: Size (h, w) of the map.
+
+        Returns:
+            True on the image, False on the padding. Shape (h, w).
+
+        Raises:
+            ValueError: If the canvas is unknown.
+        """
+        self._check_canvas()
+        inside = []
+        for axis in (0, 1):
+            centres = (torch.arange(shape[axis]) + 0.5) * (self.canvas_shape[axis] / shape[axis])
+            start, end = self.offset[axis], self.offset[axis] + self.img_shape[axis]
+            inside.append((centres >= start) & (centres < end))
+        return inside[0][:, None] & inside[1]
+
+    def _check_canvas(self) -> None:
+        if self.canvas_shape is None:
+            raise ValueError(
+                'the canvas size is unknown: call Geometry.on_canvas(shape) with the '
+                'padded size of the batch first'
+            )
+
     @property
     def _scale_xy(self) -> tuple[float, float]:
         return (
@@ -129,11 +156,7 @@ class Geometry:
         Raises:
             ValueError: If the canvas is unknown.
         """
-        if self.canvas_shape is None:
-            raise ValueError(
-                'the canvas size is unknown: call Geometry.on_canvas(shape) with the '
-                'padded size of the batch first'
-            )
+        self._check_canvas()
         top, left = self.offset
         height, width = self.img_shape
         maps = _resize(maps, self.canvas_shape)
