@@ -5,10 +5,9 @@ it, a list of utterances that together make up the caption, lower-cased and with
 spaces. A phrase is an utterance, so its place in the caption has to be found.
 """
 
-import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
-from itertools import accumulate, chain
+from itertools import accumulate
 
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
@@ -17,9 +16,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 Span = tuple[int, int]
 
-_WORD = re.compile(r'\S+')
-# Quotes as typed, and the sigma whose lower case depends on its neighbours.
-_SAME_LETTERS = str.maketrans('‘’“”ς', '\'\'""σ')  # noqa: RUF001
+_STRAIGHT_QUOTES = str.maketrans('‘’“”', '\'\'""')  # noqa: RUF001
 
 
 def align_utterances(
@@ -46,14 +43,14 @@ def align_utterances(
     """
     caption = _fold(caption)
     letters = ''.join(caption.split())
-    places = [*chain.from_iterable(range(*word.span()) for word in _WORD.finditer(caption))]
-    parts = ''.join(_fold(' '.join(utterances)).split())
-    ends = list(accumulate((sum(map(len, part.split())) for part in utterances), initial=0))
-    blocks = _matching_blocks(parts, letters)
+    places = [i for i, letter in enumerate(caption) if not letter.isspace()]
+    parts = [''.join(_fold(utterance).split()) for utterance in utterances]
+    ends = list(accumulate(map(len, parts)))
+    blocks = _matching_blocks(''.join(parts), letters)
 
     spans = []
     for i in wanted:
-        start, end = ends[i], ends[i + 1]
+        start, end = ends[i] - len(parts[i]), ends[i]
         shift = next((b - a for a, b, size in blocks if a <= start and end <= a + size), None)
         if shift is None or start == end:
             spans.append(None)
@@ -63,14 +60,13 @@ def align_utterances(
 
 
 def _fold(text: str) -> str:
-    """Lower case and straight quotes, character by character: offsets stay valid, and the
-    fold of joined texts is that of the texts."""
+    """Lower case and straight quotes, character by character: offsets stay valid."""
     lower = text.lower()
     if lower.isascii():
         return lower
     if len(lower) != len(text):
         lower = ''.join(c.lower() if len(c.lower()) == 1 else c for c in text)
-    return lower.translate(_SAME_LETTERS)
+    return lower.translate(_STRAIGHT_QUOTES)
 
 
 def _matching_blocks(a: str, b: str) -> list[tuple[int, int, int]]:

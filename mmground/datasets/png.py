@@ -197,19 +197,15 @@ class PNGDataset(BaseGroundingDataset):
     def _segment_ids(
         self, index: int, utterance: dict, image_id: int, segments: dict[int, 'Row']
     ) -> list[int]:
-        named = []
         for segment_id in utterance['segment_ids']:
-            number = int(segment_id) if str(segment_id).isdecimal() else None
-            if number not in segments:
+            if not (str(segment_id).isdecimal() and int(segment_id) in segments):
                 raise ValueError(
                     f'{self.ann_file}: narrative {index} (image {image_id}) links '
                     f'{utterance["utterance"]!r} to segment {segment_id!r}, which '
                     f'{self.panoptic_ann_file} does not have for this image; take both files '
                     'of the same split and release'
                 )
-            named.append(number)
-        if len(named) == 1:
-            return named
+        named = [int(segment_id) for segment_id in utterance['segment_ids']]
         # The last place of a repeated id stays: the last segment decides the phrase's type.
         segment_ids = list(dict.fromkeys(reversed(named)))[::-1]
         self.counts['repeated_segments'] += len(named) - len(segment_ids)
