@@ -59,6 +59,7 @@ def tiny_config(root: Path, by_epoch: bool = False, **changes) -> Config:
             param_scheduler=dict(type='ExponentialLR', gamma=0.5, by_epoch=by_epoch),
             train_cfg=dict(type='IterBasedTrainLoop', max_iters=ITERATIONS),
             log_processor=dict(by_epoch=by_epoch),
+            default_hooks=dict(logger=dict(log_metric_by_epoch=by_epoch)),
         )
     )
     every_epoch = dict(cfg.default_hooks.checkpoint, max_keep_ckpts=-1)

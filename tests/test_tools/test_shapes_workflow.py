@@ -55,6 +55,7 @@ def test_training_leaves_checkpoint_log_and_pictures(trained):
     scalars = next((trained / 'work').glob('*/vis_data/scalars.json')).read_text().splitlines()
     validation = json.loads(scalars[-1])
     assert 0 <= validation['png/original/AR'] <= 100
+    assert validation['step'] == 2
     assert list((trained / 'work').glob('*/vis_data/vis_image/*.png'))
 
 
