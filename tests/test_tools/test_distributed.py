@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config
+from processes import run_processes
 from tiny_training import ROOT, assert_same_end, tiny_config
 
 from mmground.utils.checkpoint import read_checkpoint
@@ -114,7 +115,14 @@ def test_both_processes_end_with_the_same_weights(trained):
     assert len(losses) == ITERATIONS and all(0 < loss < 100 for loss in losses)
 
 
-def test_killed_and_resumed_it_ends_where_it_would_have_ended(trained):
+def _train(rank: int, train, command: list[str]) -> None:
+    os.environ.update(LOCAL_RANK=str(rank), CUDA_VISIBLE_DEVICES='-1')
+    train(command)
+
+
+def test_killed_and_resumed_it_ends_where_it_would_have_ended(
+    trained, train, tmp_path, monkeypatch
+):
     work = trained.folder / 'killed'
     cfg = Config.fromfile(trained.config, import_custom_modules=False)
     cfg.custom_hooks.append(dict(type='KillerHook'))
@@ -123,9 +131,13 @@ def test_killed_and_resumed_it_ends_where_it_would_have_ended(trained):
     # There is nothing to resume yet: a job may always be started with the same command.
     launch(trained.folder, 'dist_train.sh', trained.folder / 'killed.py', 2, *options, killed=True)
     assert (work / 'last_checkpoint').read_text().endswith('iter_2.pth')
+    # Processes that are forked save the time of their imports.
+    monkeypatch.syspath_prepend(trained.folder)
+    command = [str(trained.config), '--launcher', 'pytorch', *map(str, options)]
     # As if no seed had been given: it stands in the checkpoint.
-    options += ('--cfg-options', 'randomness.seed=None')
-    launch(trained.folder, 'dist_train.sh', trained.config, 2, *options)
+    command += ['--cfg-options', 'randomness.seed=None']
+    for outcome in run_processes(_train, tmp_path, train, command):
+        assert outcome is None, outcome
     name = f'iter_{ITERATIONS}.pth'
     assert_same_end(read_checkpoint(work / name), read_checkpoint(trained.work / name))
     for rank in range(2):
