@@ -1,6 +1,7 @@
 """The wheel: what setup.py puts into the package besides its modules."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,8 +27,39 @@ def test_the_index_of_models_names_existing_configs():
             assert model['In Collection'] in collections
             assert (ROOT / model['Config']).is_file()
             assert Path(model['Config']).stem == model['Name']
-            for result in model.get('Results', ()):
-                assert all(0 < value < 100 for value in result['Metrics'].values())
+
+
+# Columns of a README's table of results, by the names of their numbers in a metafile.
+COLUMNS = {
+    'AR': 'overall',
+    'AR (singulars)': 'singulars',
+    'AR (plurals)': 'plurals',
+    'AR (things)': 'things',
+    'AR (stuff)': 'stuff',
+}
+
+
+@pytest.mark.parametrize('path', sorted(ROOT.glob('configs/*/metafile.yml')), ids=str)
+def test_metafiles_have_the_numbers_of_the_tables(path):
+    tables = set()
+    for line in (path.parent / 'README.md').read_text(encoding='utf-8').splitlines():
+        cells = [cell.strip() for cell in line.strip('|').split('|')]
+        if 'overall' in cells:
+            places = {name: cells.index(column) for name, column in COLUMNS.items()}
+        link = re.match(r'\[.*\]\((.*\.py)\)$', cells[0])
+        numbers = len(cells) > len(COLUMNS) and all(re.match(r'\d', cell) for cell in cells[-5:])
+        if link and numbers:
+            config = (path.parent / link[1]).relative_to(ROOT).as_posix()
+            tables |= {(config, name, float(cells[place])) for name, place in places.items()}
+    metafile = yaml.safe_load(path.read_text())
+    listed = {
+        (model['Config'], name, value)
+        for model in metafile['Models']
+        for result in model.get('Results', ())
+        for name, value in result['Metrics'].items()
+    }
+    assert len(listed) >= len(COLUMNS)
+    assert listed == tables
 
 
 @pytest.fixture(scope='module')
@@ -57,7 +89,8 @@ def test_wheel_has_configs_tools_and_demo(wheel):
             if path.is_file() and '__pycache__' not in path.parts
         }
     assert packed == expected
-    assert modes['mmground/.mim/tools/dist_train.sh'] & 0o111
+    scripts = [mode for name, mode in modes.items() if name.endswith('.sh')]
+    assert len(scripts) > 4 and all(mode & 0o111 for mode in scripts)
     assert 'mmground/models/heads/phrase_pixel_head.py' in modes
     assert not any(name.startswith(('tests/', 'tools/', 'configs/')) for name in modes)
 
@@ -84,7 +117,9 @@ def test_an_editable_installation_gets_links(tmp_path):
 def test_an_installed_package_finds_its_configs(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / 'site')
+    # The README's example.
     name = 'mmground::ppmn/ppmn_r101-fpn_4xb12-14e_png.py'
+    assert f'`_base_ = {name!r}`' in (ROOT / 'README.md').read_text(encoding='utf-8')
     inheriting = tmp_path / 'mine.py'
     inheriting.write_text(f'_base_ = {name!r}\nmodel = dict(head=dict(num_rounds=1))')
     code = (

@@ -1,8 +1,9 @@
-"""Config of a training that takes a second: a small PPMN on six hand-written narratives."""
+"""A training that takes a second, of a small PPMN on six hand-written narratives, and its end."""
 
 import uuid
 from pathlib import Path
 
+import torch
 from data_factory import write_png_dataset, write_vocab
 from mmengine.config import Config
 from small_ppmn import small_ppmn
@@ -58,6 +59,7 @@ def tiny_config(root: Path, by_epoch: bool = False, **changes) -> Config:
             param_scheduler=dict(type='ExponentialLR', gamma=0.5, by_epoch=by_epoch),
             train_cfg=dict(type='IterBasedTrainLoop', max_iters=ITERATIONS),
             log_processor=dict(by_epoch=by_epoch),
+            default_hooks=dict(logger=dict(log_metric_by_epoch=by_epoch)),
         )
     )
     every_epoch = dict(cfg.default_hooks.checkpoint, max_keep_ckpts=-1)
@@ -73,6 +75,30 @@ def tiny_config(root: Path, by_epoch: bool = False, **changes) -> Config:
     for key, value in changes.items():
         cfg[key] = value
     return cfg
+
+
+def _assert_equal(actual, expected, path):
+    assert type(actual) is type(expected), path
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(actual, expected), path
+    elif isinstance(expected, dict):
+        assert actual.keys() == expected.keys(), path
+        for key in expected:
+            _assert_equal(actual[key], expected[key], f'{path}.{key}')
+    elif isinstance(expected, list | tuple):
+        assert len(actual) == len(expected), path
+        for i, pair in enumerate(zip(actual, expected, strict=True)):
+            _assert_equal(*pair, f'{path}[{i}]')
+    else:
+        assert actual == expected, path
+
+
+def assert_same_end(actual: dict, expected: dict) -> None:
+    """Two checkpoints hold the same weights and the same state of a training, bit for bit."""
+    for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
+        assert (key in actual) == (key in expected)
+        if key in expected:
+            _assert_equal(actual[key], expected[key], key)
 
 
 def _files(root: Path) -> dict:

@@ -6,14 +6,4 @@ if (( $# < 2 )); then
     echo "usage: $0 CONFIG GPUS [arguments of tools/train.py]" >&2
     exit 2
 fi
-config=$1
-gpus=$2
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-
-PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec torchrun \
-    --nnodes="${NNODES:-1}" \
-    --node-rank="${NODE_RANK:-0}" \
-    --master-addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master-port="${PORT:-29500}" \
-    --nproc-per-node="$gpus" \
-    "$root/tools/train.py" "$config" --launcher pytorch "${@:3}"
+exec "$(dirname "${BASH_SOURCE[0]}")/misc/run_dist.sh" "$2" train.py "$1" "${@:3}"

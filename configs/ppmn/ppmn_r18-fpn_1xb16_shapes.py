@@ -65,6 +65,8 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
     checkpoint=dict(by_epoch=False, interval=1000, save_best='png/original/AR', rule='greater'),
+    # Metrics stand at their iteration; the epoch, by default, is 0 throughout.
+    logger=dict(log_metric_by_epoch=False),
     visualization=dict(draw=True, interval=10),
 )
 log_processor = dict(by_epoch=False)

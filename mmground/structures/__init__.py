@@ -3,7 +3,12 @@ from .grid_targets import grid_targets
 from .grounding_data_sample import GroundingDataSample
 from .markup import find_phrases, format_markup, parse_markup, resolve_phrases
 from .mask_codes import check_polygons, decode_mask, decode_masks, encode_masks
-from .panoptic import encode_segment_ids, merge_panoptic, segment_phrase_masks
+from .panoptic import (
+    decode_segment_ids,
+    encode_segment_ids,
+    merge_panoptic,
+    segment_phrase_masks,
+)
 from .phrase_links import last_regions, phrase_flags, phrase_masks
 from .text_features import TextFeatures
 
@@ -14,6 +19,7 @@ __all__ = [
     'check_polygons',
     'decode_mask',
     'decode_masks',
+    'decode_segment_ids',
     'encode_masks',
     'encode_segment_ids',
     'find_phrases',

@@ -118,6 +118,23 @@ def encode_segment_ids(ids: np.ndarray) -> np.ndarray:
     return np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
 
 
+def decode_segment_ids(colors: np.ndarray) -> np.ndarray:
+    """The inverse of :func:`encode_segment_ids`.
+
+    Args:
+        colors: RGB, uint8, (H, W, 3).
+
+    Returns:
+        Ids, int32, (H, W).
+    """
+    # In place: at the size of a photo, a temporary array costs more than the arithmetic.
+    ids = colors[..., 2].astype(np.int32)
+    for channel in (1, 0):
+        ids *= 256
+        ids += colors[..., channel]
+    return ids
+
+
 def _overlap_groups(masks: Tensor, iou_threshold: float) -> Tensor:
     """Connected components of phrases whose masks overlap. Shape (N, ).
 

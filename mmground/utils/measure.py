@@ -5,6 +5,7 @@ import gc
 import resource
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,6 +36,10 @@ def call_in_process(function: Callable, *args):
 
     Returns:
         What the function returns; what it raises is raised here.
+
+    Raises:
+        BrokenProcessPool: If the process ends before the function does.
     """
-    with get_context('spawn').Pool(1) as pool:
-        return pool.apply(function, args)
+    # Unlike a Pool, it says so when the process is killed, for want of memory say.
+    with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as executor:
+        return executor.submit(function, *args).result()

@@ -1,7 +1,7 @@
 """A text laid out in lines, its phrases marked in their colours."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
@@ -19,9 +19,10 @@ _SMOOTHING = 4
 class _Atom:
     """A piece of a line that is drawn in one go.
 
-    ``kind`` is "text", "space", "number" (before a phrase), "none" (the remark after
-    a phrase that refers to nothing) or "gap" (at both ends of a phrase). ``owner`` is
-    the phrase on whose background it stands, ``around`` the longer phrases about it.
+    ``kind`` is "text", "space", "number" (before a phrase), "note" (a remark after a
+    phrase, such as that it refers to nothing) or "gap" (at both ends of a phrase).
+    ``owner`` is the phrase on whose background it stands, or which a note is about;
+    ``around`` the longer phrases about it.
     """
 
     kind: str
@@ -106,6 +107,7 @@ def render_caption(
     font_size: int,
     missing: Collection[int] = (),
     font_file: str | None = None,
+    notes: Mapping[int, str] | None = None,
 ) -> Image.Image:
     """Lay a text out in lines and mark its phrases.
 
@@ -121,22 +123,27 @@ def render_caption(
         missing: Indices of phrases that refer to nothing in the picture. They are
             struck out and followed by "(none)".
         font_file: See :func:`load_font`.
+        notes: By index of a phrase a remark that follows it, small.
 
     Returns:
         An RGB picture as high as the text needs.
     """
-    return _Caption(text, phrases, width, font_size, set(missing), font_file).render()
+    notes = dict(notes or {})
+    for phrase in missing:
+        notes[phrase] = ' '.join(['(none)', *filter(None, [notes.get(phrase)])])
+    return _Caption(text, phrases, width, font_size, set(missing), font_file, notes).render()
 
 
 class _Caption:
-    def __init__(self, text, phrases, width, font_size, missing, font_file):
+    def __init__(self, text, phrases, width, font_size, missing, font_file, notes):
         self.text = text
         self.spans = [tuple(phrase['span']) for phrase in phrases]
         self.missing = missing
+        self.notes = notes
         self.font = load_font(font_size, font_file)
         self.small_font = load_font(max(round(font_size * 0.72), 8), font_file)
         self.margin = font_size * 0.8
-        self.padding = font_size * 0.15
+        self.padding = font_size * 0.2
         self.line_height = font_size * 1.75
         self.width = width
         self.room = width - 2 * self.margin
@@ -200,8 +207,8 @@ class _Caption:
             return []
         around = tuple(i for i in self._covering(position - 1) if i not in ending)
         atoms = [self._atom('gap', '', (None, *around))]
-        for phrase in self.missing.intersection(ending):
-            atoms.append(self._atom('none', '(none)', (phrase, *around)))
+        for phrase in sorted(self.notes.keys() & set(ending)):
+            atoms.append(self._atom('note', self.notes[phrase], (phrase, *around)))
         return atoms
 
     def _text_atoms(self, text: str, cover: tuple[int, ...]) -> list[_Atom]:
@@ -224,11 +231,11 @@ class _Caption:
         owner = cover[0] if cover else None
         if kind == 'number':
             width = badge_size(text, self.small_font)[0] + self.padding
-        elif kind == 'none':
+        elif kind == 'note':
             width = self.small_font.getlength(text) + self.font.size * 0.3
         elif kind == 'gap':
-            # The background of a phrase reaches this far beyond its words.
-            width = self.padding
+            # The background of a phrase reaches beyond its words, and touches no others.
+            width = self.padding + self.font.size * 0.1
         else:
             width = self.font.getlength(text)
         return _Atom(kind, text, owner, cover[1:], width)
@@ -268,7 +275,7 @@ class _Caption:
         for atom, left in zip(line, lefts, strict=True):
             if atom.kind == 'number':
                 self._draw_number(image, atom, left, middle)
-            elif atom.kind == 'none':
+            elif atom.kind == 'note':
                 place = (left + self.font.size * 0.15, middle)
                 draw.text(place, atom.text, _PALE, self.small_font, anchor='lm')
             elif atom.kind == 'text':
@@ -321,7 +328,7 @@ def _stretches(owners: Sequence[int | None], line: Sequence[_Atom]):
     """
     stretches = []
     for index, (owner, atom) in enumerate(zip(owners, line, strict=True)):
-        if owner is None or atom.kind == 'none':
+        if owner is None or atom.kind == 'note':
             continue
         if stretches and stretches[-1][0] == owner and stretches[-1][2] == index - 1:
             stretches[-1][2] = index

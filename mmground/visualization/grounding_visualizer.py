@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -124,8 +124,17 @@ class GroundingVisualizer(Visualizer):
         data_sample: GroundingDataSample,
         draw_gt: bool = True,
         draw_pred: bool = True,
+        notes: Mapping[int, str] | None = None,
     ) -> np.ndarray:
         """The picture of a data sample, see :meth:`add_datasample`.
+
+        Args:
+            image: See :meth:`add_datasample`.
+            data_sample: See :meth:`add_datasample`.
+            draw_gt: See :meth:`add_datasample`.
+            draw_pred: See :meth:`add_datasample`.
+            notes: By index of a phrase a remark that follows it in the text, such as
+                its score.
 
         Returns:
             RGB, uint8, (height, width, 3). Its size follows from the image's and the
@@ -165,7 +174,7 @@ class GroundingVisualizer(Visualizer):
             panels = [Image.fromarray(_resize_image(image, size))]
         titles = [grounding.title for grounding in groundings] if len(groundings) > 1 else []
         missing = captioned[0].missing() if captioned else ()
-        return self._page(panels, titles, data_sample.text, phrases, missing, font_size)
+        return self._page(panels, titles, data_sample.text, phrases, missing, font_size, notes)
 
     def _page(
         self,
@@ -175,13 +184,14 @@ class GroundingVisualizer(Visualizer):
         phrases: Sequence[dict],
         missing,
         font_size: int,
+        notes: Mapping[int, str] | None,
     ) -> np.ndarray:
         """Panels in a row, titles above, text below."""
         gap = round(font_size * 0.6)
         row_width = sum(panel.width for panel in panels) + gap * (len(panels) - 1)
         # Below an upright, narrow image the text still gets room for a few words.
         width = max(row_width, font_size * 24)
-        caption = render_caption(text, phrases, width, font_size, missing, self.font_file)
+        caption = render_caption(text, phrases, width, font_size, missing, self.font_file, notes)
         top = round(font_size * 1.9) if titles else 0
         page = Image.new('RGB', (width, top + panels[0].height + caption.height), _BACKGROUND)
         left = (width - row_width) // 2

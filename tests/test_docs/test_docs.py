@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 import pytest
 import torch
 from mmengine.config import Config
+from pygments.lexers.shell import BashLexer
+from pygments.token import Token
 from small_ppmn import packed_queries
 
 from mmground.registry import MODELS
@@ -62,6 +64,14 @@ def test_paths_of_the_repository_exist(page):
 def test_python_code_is_python(page):
     for block in code_blocks(page, 'python'):
         ast.parse(block)
+
+
+@pytest.mark.parametrize('page', [*PAGES, ROOT / 'README.md'], ids=lambda page: page.stem)
+def test_shell_code_is_shell(page):
+    # What Sphinx cannot colour fails the build of the documentation.
+    for block in code_blocks(page, 'bash'):
+        wrong = [text for kind, text in BashLexer().get_tokens(block) if kind is Token.Error]
+        assert wrong == [], block
 
 
 @pytest.fixture

@@ -149,6 +149,58 @@ def test_unmarked_text_with_spacy(fake_spacy):
         resolve_phrases('nothing here')
 
 
+@pytest.fixture
+def real_spacy(tmp_path, monkeypatch):
+    """SpaCy itself, with a pipeline whose parser knows a dozen words, in a package's place."""
+    pytest.importorskip('spacy', exc_type=ImportError)
+    import spacy
+    from spacy.language import Language
+
+    of_word = {'a': 'DET', 'the': 'DET', 'red': 'ADJ', 'man': 'NOUN', 'frisbee': 'NOUN'}
+    of_word |= {'dogs': 'NOUN', 'it': 'PRON', 'throws': 'VERB', 'to': 'ADP', 'and': 'CCONJ'}
+
+    @Language.component('toy_parser')
+    def toy_parser(doc):
+        noun = None
+        for token in reversed(doc):
+            token.pos_ = of_word.get(token.lower_, 'X')
+            token.head, token.dep_ = token, 'ROOT' if token.pos_ == 'VERB' else 'dep'
+            if token.pos_ in ('NOUN', 'PRON'):
+                noun, token.dep_ = token, 'dobj'
+            elif token.pos_ in ('DET', 'ADJ'):
+                token.head, token.dep_ = noun, 'det'
+        return doc
+
+    pipeline = spacy.blank('en')
+    pipeline.add_pipe('toy_parser')
+    pipeline.to_disk(tmp_path / 'en_core_web_sm')
+    monkeypatch.chdir(tmp_path)  # where spaCy looks for a pipeline that is no package
+    markup._spacy_model.cache_clear()
+    yield
+    markup._spacy_model.cache_clear()
+
+
+def test_noun_chunks_of_spacy_itself(real_spacy):
+    text = 'It throws a red  frisbee to dogs and the man.'
+    plain, phrases = resolve_phrases(text)
+    assert plain == text
+    # With the white space of the text, and without the bare pronoun.
+    assert [phrase['text'] for phrase in phrases] == ['a red  frisbee', 'dogs', 'the man']
+    assert spans(phrases) == [(10, 24), (28, 32), (37, 44)]
+    with pytest.raises(ValueError, match='no noun phrase found'):
+        resolve_phrases('it throws')
+
+
+def test_spacy_without_its_english_model(tmp_path, monkeypatch):
+    spacy = pytest.importorskip('spacy', exc_type=ImportError)
+    if spacy.util.is_package('en_core_web_sm'):
+        pytest.skip('the model is installed')
+    monkeypatch.chdir(tmp_path)
+    markup._spacy_model.cache_clear()
+    with pytest.raises(ImportError, match=r'spacy download en_core_web_sm\).*brackets.*phrases='):
+        resolve_phrases('a dog')
+
+
 @pytest.mark.parametrize(
     ('text', 'ranges', 'expected'),
     [

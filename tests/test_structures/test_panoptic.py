@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from mmground.structures import encode_segment_ids, merge_panoptic, segment_phrase_masks
+from mmground.structures import (
+    decode_segment_ids,
+    encode_segment_ids,
+    merge_panoptic,
+    segment_phrase_masks,
+)
 
 
 def naive_merge(probs, threshold, iou_threshold):
@@ -149,8 +154,11 @@ def test_segment_phrase_masks():
     assert segment_phrase_masks(segment_map, [], 0).shape == (0, 1, 4)
 
 
-def test_encode_segment_ids():
+def test_segment_ids_as_colors():
     ids = np.array([[256, 1 + 2 * 256 + 3 * 65536], [2**24 - 1, 0]])
     colors = encode_segment_ids(ids)
     assert colors.dtype == np.uint8 and colors.shape == (2, 2, 3)
     assert np.array_equal(colors.astype(np.int64) @ [1, 256, 65536], ids)
+    decoded = decode_segment_ids(colors)
+    assert decoded.dtype == np.int32
+    assert np.array_equal(decoded, ids)

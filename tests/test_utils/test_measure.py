@@ -1,4 +1,6 @@
+import os
 import sys
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
@@ -31,3 +33,5 @@ def test_a_call_runs_elsewhere_and_returns_or_raises():
     assert call_in_process(divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
         call_in_process(divmod, 7, 0)
+    with pytest.raises(BrokenProcessPool):
+        call_in_process(os._exit, 1)

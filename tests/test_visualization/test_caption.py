@@ -58,6 +58,20 @@ def test_missing_phrases_are_struck_out():
     assert grey.sum(1).max() >= 30
 
 
+def test_notes_follow_their_phrases():
+    plain = draw('[A man] and [a dog]')
+    noted = draw('[A man] and [a dog]', notes={0: 'IoU 0.93'})
+    # The same words on the same colours; the second phrase stands further to the right.
+    places = [np.nonzero(pixels_of(picture, 1))[1] for picture in (plain, noted)]
+    assert len(places[0]) == len(places[1]) and places[1].min() > places[0].min() + 40
+    assert np.array_equal(pixels_of(plain, 0), pixels_of(noted, 0)[:, : plain.width])
+    ink = [
+        (255 - np.asarray(draw('[A man]', missing={0}, **notes), float)).sum()
+        for notes in ({}, dict(notes={0: 'IoU 0.00'}))
+    ]
+    assert ink[1] > 1.1 * ink[0], 'it follows "(none)", too'
+
+
 def test_nested_phrases_keep_both_colors():
     text = 'a cat on a red mat'
     phrases = find_phrases(text, [text, 'a red mat'])

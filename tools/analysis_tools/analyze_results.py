@@ -1,7 +1,8 @@
 """Break dumped results down by kind of phrase, and draw the worst and the best cases.
 
 Writes ``analysis.md`` (tables, and the cases with their pictures), ``analysis.json`` (the
-same numbers) and ``cases/*.png`` (ground truth beside prediction). Example::
+same numbers) and ``cases/*.png`` (ground truth beside prediction, each phrase with its IoU).
+Example::
 
     python tools/test.py CONFIG CHECKPOINT --out results.jsonl.gz
     python tools/analysis_tools/analyze_results.py results.jsonl.gz --out-dir analysis
@@ -99,7 +100,8 @@ def _draw_cases(
     results: DumpedResults, cases: list[dict], out_dir: Path, img_dir: str | None
 ) -> None:
     (out_dir / 'cases').mkdir(parents=True, exist_ok=True)
-    visualizer = GroundingVisualizer(name='analyze_results')
+    # Pale masks: whether a phrase's colour words are right shows in the picture.
+    visualizer = GroundingVisualizer(name='analyze_results', alpha=0.2)
     load = LoadGroundingImage()
     waiting = {case['sample_id']: case for case in cases}
     for sample in results:
@@ -110,8 +112,11 @@ def _draw_cases(
         if img_dir is not None:
             path = str(Path(img_dir) / Path(path).name)
         image = load(dict(img_path=path, sample_id=sample.sample_id))['img'][..., ::-1]
-        case['text'] = sample.text
-        picture = visualizer.draw(np.ascontiguousarray(image), _with_masks_only(sample))
+        case['img_path'], case['text'] = path, sample.text
+        notes = {i: f'IoU {_format(phrase["iou"])}' for i, phrase in enumerate(case['phrases'])}
+        picture = visualizer.draw(
+            np.ascontiguousarray(image), _with_masks_only(sample), notes=notes
+        )
         mmcv.imwrite(picture[..., ::-1], str(out_dir / case['picture']))
 
 
@@ -151,17 +156,25 @@ def _gallery(cases: dict[str, list[dict]]) -> str:
     for kind, chosen in cases.items():
         lines += ['', f'## {kind.capitalize()} cases']
         for case in chosen:
-            ious = ', '.join(
-                f'{phrase["text"]} {"-" if phrase["iou"] is None else phrase["iou"]}'
-                for phrase in case['phrases']
-            )
             lines += [
                 '',
-                f'`{case["sample_id"]}`, mean IoU {case["mean_iou"]}: {ious}',
+                f'### `{case["sample_id"]}`, mean IoU {_format(case["mean_iou"])}',
                 '',
-                f'![]({case["picture"]})',
+                f'![Ground truth beside prediction]({case["picture"]})',
+                '',
             ]
+            # Numbered as in the picture.
+            lines += [
+                f'{i}. {phrase["text"]}: {_format(phrase["iou"])}'
+                for i, phrase in enumerate(case['phrases'], 1)
+            ]
+            lines += ['', f'Image: `{case["img_path"]}`']
     return '\n'.join(lines) + '\n'
+
+
+def _format(iou: float | None) -> str:
+    """An IoU; a dash where prediction and target are both empty."""
+    return '-' if iou is None else f'{iou:.2f}'
 
 
 if __name__ == '__main__':

@@ -75,9 +75,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--threads', type=int, help="CPU threads; by default PyTorch's choice")
     parser.add_argument(
-        '--channels-last', action='store_true', help='weights and images in channels-last order'
-    )
-    parser.add_argument(
         '--compile', action='store_true', help='torch.compile the image encoders and the head'
     )
     parser.add_argument('--warmup', type=int, default=2, help='runs not timed (%(default)s)')
@@ -312,8 +309,6 @@ def _build(cfg: Config, args: argparse.Namespace, phrases: int) -> tuple[nn.Modu
         vocab_file.write_text('\n'.join(['[PAD]', '[UNK]', '[CLS]', '[SEP]', ',', *_WORDS]))
         cfg.model.text_encoder.vocab_file = str(vocab_file)
         model = MODELS.build(cfg.model).to(args.device)
-    if args.channels_last:
-        model = model.to(memory_format=torch.channels_last)
     if args.compile:
         for module in (model.backbone, *model.neck, model.head):
             module.compile()

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
@@ -51,9 +52,9 @@ class PackGroundingInputs(BaseTransform):
                 f'{results["img_path"]}: the image of {sample_name(results)} must be uint8 of '
                 f'shape (height, width, 3), got {img.dtype} of shape {img.shape}'
             )
-        # The model permutes and normalises on the device; a reversed channel order
-        # (negative stride) must be copied before torch can see it.
-        inputs = torch.from_numpy(np.ascontiguousarray(img)).permute(2, 0, 1).contiguous()
+        # OpenCV parts the channels several times faster than a transposed copy does. It wants
+        # no negative stride, which a reversed channel order has.
+        inputs = torch.from_numpy(np.stack(cv2.split(np.ascontiguousarray(img))))
 
         data_sample = GroundingDataSample(metainfo={key: results[key] for key in self.META_KEYS})
         geometry = self._geometry(results)

@@ -1,10 +1,13 @@
+import io
+
 import numpy as np
-from mmcv import imfrombytes
+from mmcv import rgb2bgr
 from mmcv.transforms import BaseTransform, LoadImageFromFile
 from mmengine import fileio
+from PIL import Image
 
 from mmground.registry import TRANSFORMS
-from mmground.structures import decode_mask
+from mmground.structures import decode_mask, decode_segment_ids
 
 
 def sample_name(results: dict) -> str:
@@ -62,6 +65,10 @@ class LoadGroundingImage(LoadImageFromFile):
                 f'{path}: the image of {sample_name(results)} cannot be read ({error}); the '
                 'file is truncated or no image: replace it'
             ) from error
+        img = results['img']
+        if not img.flags.c_contiguous:
+            # Pillow's RGB, read backwards: every later step would be slower than this copy.
+            results['img'] = rgb2bgr(img[..., ::-1])
         stated = (results.get('height'), results.get('width'))
         if None not in stated and stated != results['ori_shape']:
             raise ValueError(
@@ -195,18 +202,17 @@ class LoadGroundingMasks(BaseTransform):
 
     def _load_segment_map(self, path: str, results: dict) -> np.ndarray:
         name = f'the panoptic PNG of {sample_name(results)}'
-        bgr = self._read(path, name, "data_root and data_prefix['seg_map_path']")
-        if bgr.dtype != np.uint8 or bgr.ndim != 3 or bgr.shape[2] != 3:
+        rgb = self._read(path, name, "data_root and data_prefix['seg_map_path']")
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
             raise ValueError(
                 f'{path}: a panoptic PNG has three 8-bit channels, but that of '
-                f'{sample_name(results)} is {bgr.dtype} of shape {bgr.shape}; convert it to '
+                f'{sample_name(results)} is {rgb.dtype} of shape {rgb.shape}; convert it to '
                 'RGB with id = R + 256 G + 65536 B'
             )
-        # 256 and 65536 do not fit into uint8.
-        blue, green, red = np.moveaxis(bgr, -1, 0).astype(np.int32)
-        return red + 256 * green + 65536 * blue
+        return decode_segment_ids(rgb)
 
     def _read(self, path: str, name: str, to_check: str) -> np.ndarray:
+        """The pixels as the file has them: of colours RGB, of a palette the indices."""
         try:
             content = fileio.get(path, backend_args=self.backend_args)
         except FileNotFoundError as error:
@@ -214,7 +220,8 @@ class LoadGroundingMasks(BaseTransform):
                 f'{path}: {name} does not exist; check {to_check}, or unpack the file there'
             ) from error
         try:
-            return imfrombytes(content, flag='unchanged', backend='pillow')
+            with Image.open(io.BytesIO(content)) as image:
+                return np.array(image)
         except Exception as error:
             # The decoders raise whatever they like and never name the file.
             raise ValueError(

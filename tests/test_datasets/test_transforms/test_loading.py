@@ -53,6 +53,7 @@ def test_image_equals_the_published_pipeline(tmp_path, kind, suffix):
     assert results['ori_shape'] == results['img_shape'] == bgr.shape[:2]
     assert bgr.shape[:2] == ((83, 61) if kind == 'exif' else (61, 83))
     np.testing.assert_array_equal(results['img'], bgr)
+    assert results['img'].flags.c_contiguous  # or every later step would copy it slowly
 
     results = Resize(scale=(1333, 800), **RESIZE)(results)
     scale = 800 / 61

@@ -9,7 +9,7 @@ import mmengine.runner.runner
 import pytest
 import torch
 from mmengine.runner import EpochBasedTrainLoop
-from tiny_training import ITERATIONS, ROOT, tiny_config
+from tiny_training import ITERATIONS, ROOT, assert_same_end, tiny_config
 
 from mmground.engine import ExactResumeHook
 from mmground.utils.checkpoint import read_checkpoint
@@ -33,30 +33,6 @@ def train(cfg, resume_from=None) -> dict:
     build_runner(cfg).train()
     torch.rand(3)  # whatever happens between trainings does not matter
     return read_checkpoint(f'{cfg.work_dir}/iter_{ITERATIONS}.pth')
-
-
-def assert_equal(actual, expected, path='checkpoint'):
-    """Bit for bit, through dicts and lists."""
-    assert type(actual) is type(expected), path
-    if isinstance(expected, torch.Tensor):
-        assert torch.equal(actual, expected), path
-    elif isinstance(expected, dict):
-        assert actual.keys() == expected.keys(), path
-        for key in expected:
-            assert_equal(actual[key], expected[key], f'{path}.{key}')
-    elif isinstance(expected, list | tuple):
-        assert len(actual) == len(expected), path
-        for i, pair in enumerate(zip(actual, expected, strict=True)):
-            assert_equal(*pair, f'{path}[{i}]')
-    else:
-        assert actual == expected, path
-
-
-def assert_same_end(actual, expected):
-    for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
-        assert (key in actual) == (key in expected)
-        if key in expected:
-            assert_equal(actual[key], expected[key], key)
 
 
 def test_iterations(tmp_path):

@@ -191,6 +191,9 @@ def test_results_hold_ious_and_flags_only():
     np.testing.assert_allclose(result['ious']['original'], [1, 0.25, 0])
     assert result['ious']['ppmn'].dtype == np.float64
     assert result['is_plural'].tolist() == [False, True, False]
+    # Memory of tensors would be kept among that of the masks, see PNGMetric.
+    kept = [*result['ious'].values(), result['is_plural'], result['is_thing']]
+    assert all(array.flags.owndata for array in kept)
     assert result['is_thing'].tolist() == [True, False, False]
     assert result['num_dropped'] == 0
     assert len(result) == 5

@@ -32,7 +32,9 @@ def test_tables_and_cases(analyze, tmp_path, capsys):
     assert len(list((out_dir / 'cases').iterdir())) == 4
 
     text = (out_dir / 'analysis.md').read_text()
-    assert '![](cases/worst_01.png)' in text
+    assert '](cases/worst_01.png)' in text
+    assert '2. two Dogs: 1.00\n' in text
+    assert f'Image: `{best[0]["img_path"]}`' in text
     assert '| animal' in text
     assert '| animal' in capsys.readouterr().out
 

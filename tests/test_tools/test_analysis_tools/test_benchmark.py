@@ -80,7 +80,7 @@ def test_other_parts_contain_the_head(measure, part):
 
 
 def test_options_change_what_runs(measure, capsys):
-    one = measure('head', '--channels-last', '--profile')
+    one = measure('head', '--profile')
     assert 'Self CPU time total' in capsys.readouterr().out
     two = measure('head', '--batch-size', '2', '--threads', '1')
     assert two['gflop'] == pytest.approx(2 * one['gflop'])
