@@ -49,6 +49,13 @@ class Geometry:
             self.img_shape[0] / self.ori_shape[0],
         )
 
+    @property
+    def image_area(self) -> tuple[slice, slice]:
+        """Rows and columns of the canvas that the image covers; the rest is padding."""
+        top, left = self.offset
+        height, width = self.img_shape
+        return slice(top, top + height), slice(left, left + width)
+
     def points(self, points: Tensor) -> Tensor:
         """Map points of the original image to the canvas.
 
@@ -134,10 +141,8 @@ class Geometry:
                 'the canvas size is unknown: call Geometry.on_canvas(shape) with the '
                 'padded size of the batch first'
             )
-        top, left = self.offset
-        height, width = self.img_shape
-        maps = _resize(maps, self.canvas_shape)
-        maps = maps[..., top : top + height, left : left + width]
+        rows, columns = self.image_area
+        maps = _resize(maps, self.canvas_shape)[..., rows, columns]
         if self.flip:
             maps = maps.flip(-1)
         return _resize(maps, self.ori_shape)
