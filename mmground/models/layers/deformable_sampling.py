@@ -163,13 +163,14 @@ class _Points:
         slopes = products[..., 1] - products[..., 0]
         upper, lower = (products[..., 0] + self.right[..., None] * slopes).unbind(-1)
         slope_y = lower - upper
+        grad_weights = upper + self.down * slope_y
         slope_x = slopes[..., 0] + self.down * (slopes[..., 1] - slopes[..., 0])
         height, width = self.shape
         # As in mmcv's operator, a point that sees no pixel does not move.
         slope_x *= (self.x > -1) & (self.x < width)
         slope_y *= (self.y > -1) & (self.y < height)
         grad_locations = torch.stack((slope_x * width, slope_y * height), -1)
-        return grad_locations * self.weights[..., None], upper + self.down * slope_y
+        return grad_locations * self.weights[..., None], grad_weights
 
     def map_grads(self, grad_sums: Tensor) -> Tensor:
         """Gradients of the maps. Shape (n, height, width, D).
