@@ -56,10 +56,9 @@ class Geometry:
         """
         self._check_canvas()
         inside = []
-        for axis in (0, 1):
+        for axis, area in enumerate(self.image_area):
             centres = (torch.arange(shape[axis]) + 0.5) * (self.canvas_shape[axis] / shape[axis])
-            start, end = self.offset[axis], self.offset[axis] + self.img_shape[axis]
-            inside.append((centres >= start) & (centres < end))
+            inside.append((centres >= area.start) & (centres < area.stop))
         return inside[0][:, None] & inside[1]
 
     def _check_canvas(self) -> None:
@@ -75,6 +74,13 @@ class Geometry:
             self.img_shape[1] / self.ori_shape[1],
             self.img_shape[0] / self.ori_shape[0],
         )
+
+    @property
+    def image_area(self) -> tuple[slice, slice]:
+        """Rows and columns of the canvas that the image covers; the rest is padding."""
+        top, left = self.offset
+        height, width = self.img_shape
+        return slice(top, top + height), slice(left, left + width)
 
     def points(self, points: Tensor) -> Tensor:
         """Map points of the original image to the canvas.
@@ -157,10 +163,8 @@ class Geometry:
             ValueError: If the canvas is unknown.
         """
         self._check_canvas()
-        top, left = self.offset
-        height, width = self.img_shape
-        maps = _resize(maps, self.canvas_shape)
-        maps = maps[..., top : top + height, left : left + width]
+        rows, columns = self.image_area
+        maps = _resize(maps, self.canvas_shape)[..., rows, columns]
         if self.flip:
             maps = maps.flip(-1)
         return _resize(maps, self.ori_shape)

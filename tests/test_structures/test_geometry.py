@@ -69,6 +69,7 @@ def test_padding_is_background_and_masks_may_be_none():
     canvas = geometry.masks(torch.ones(1, 4, 4, dtype=torch.bool))[0]
     assert canvas.sum() == 16
     assert canvas[2:6, 3:7].all()
+    assert canvas[geometry.image_area].sum() == 16
     assert geometry.masks(torch.zeros(0, 4, 4, dtype=torch.bool)).shape == (0, 8, 8)
     assert geometry.inverse_masks(torch.zeros(0, 2, 2)).shape == (0, 4, 4)
 
