@@ -1,7 +1,4 @@
 import os
-import socket
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -71,52 +68,3 @@ def test_model_wrapper(monkeypatch, given, expected):
     cfg = Config(dict(launcher='pytorch', model_wrapper_cfg=given))
     prepare_distributed_cpu(cfg)
     assert cfg.model_wrapper_cfg == expected
-
-
-# A process of a launcher, whose model is in a cycle as the runner's is, and what runs in it when
-# everything that was to be done at its exit is done.
-_ENDING = """
-import atexit
-from pathlib import Path
-from types import SimpleNamespace
-
-import torch
-from mmengine.config import Config
-from torch.nn.parallel import DistributedDataParallel
-
-from mmground.utils.dist import prepare_distributed_cpu
-
-
-def print_threads():
-    print([path.read_text().strip() for path in Path('/proc/self/task').glob('*/comm')])
-
-
-def main():
-    prepare_distributed_cpu(Config(dict(launcher='pytorch')))
-    runner = SimpleNamespace(model=DistributedDataParallel(torch.nn.Linear(2, 2)))
-    runner.itself = runner
-    runner.model(torch.ones(1, 2)).sum().backward()
-    print_threads()
-
-
-atexit.register(print_threads)
-main()
-"""
-
-
-@pytest.mark.skipif(sys.platform != 'linux', reason='only Linux lists the threads of a process')
-def test_no_thread_of_the_group_outlives_the_program():
-    names = dict(RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1')
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        names['MASTER_PORT'] = str(free.getsockname()[1])
-    done = subprocess.run(
-        [sys.executable, '-c', _ENDING],
-        env={**os.environ, **names, 'CUDA_VISIBLE_DEVICES': '-1'},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    before, after = done.stdout.splitlines()[-2:]
-    assert 'gloo' in before
-    assert 'gloo' not in after
