@@ -1,6 +1,7 @@
 """Several processes on a machine without a GPU."""
 
 import atexit
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -38,7 +39,6 @@ def prepare_distributed_cpu(cfg: Config) -> None:
             dist_cfg['backend'] = 'gloo'
         with _no_gpu_to_select():
             init_dist(cfg.launcher, **dist_cfg)
-        # A process that ends with the threads of gloo running may abort.
         atexit.register(_leave_group)
     wrapper = cfg.get('model_wrapper_cfg')
     if wrapper is None:
@@ -57,6 +57,9 @@ def prepare_distributed_cpu(cfg: Config) -> None:
 
 
 def _leave_group() -> None:
+    # The wrapped model keeps the group and its threads, and the runner is in a cycle with it. A
+    # thread that outlives the interpreter aborts when it frees a tensor.
+    gc.collect()
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

@@ -18,15 +18,24 @@ from mmground.utils.checkpoint import read_checkpoint
 
 ITERATIONS = 3
 
-# What each process ends with; and a process that is killed. A user's module, outside the
-# repository.
+# What each process ends with, and a process that is killed. A user's module, outside the
+# repository. It is imported before the processes join, so that its function is called after they
+# have parted.
 HOOKS = """
+import atexit
 import os
 import signal
+from pathlib import Path
 
 import torch
 from mmengine.hooks import Hook
 from mmground.registry import HOOKS
+
+
+@atexit.register
+def list_threads():
+    names = [path.read_text() for path in Path('/proc/self/task').glob('*/comm')]
+    Path(__file__).with_name(f'threads_of_{os.getpid()}').write_text(''.join(names))
 
 
 @HOOKS.register_module()
@@ -113,6 +122,14 @@ def test_both_processes_end_with_the_same_weights(trained):
     log = next(trained.work.glob('*/vis_data/scalars.json')).read_text().splitlines()
     losses = [json.loads(line)['loss'] for line in log if 'loss"' in line]
     assert len(losses) == ITERATIONS and all(0 < loss < 100 for loss in losses)
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='only Linux lists the threads of a process')
+def test_no_thread_of_the_group_outlives_the_program(trained):
+    """One that does may abort, and a launcher then reports that the program failed."""
+    threads = [path.read_text() for path in trained.folder.glob('threads_of_*')]
+    assert len(threads) == 2
+    assert not any('gloo' in names for names in threads)
 
 
 def _train(rank: int, train, command: list[str]) -> None:
