@@ -5,52 +5,18 @@ command, as published ones do. Every size is read from the arrays.
 """
 
 import pickle
-import shutil
 
 import numpy as np
 import pytest
 import torch
 from parity_data import ParityData
+from published import DEAD_OF_BERT, DEAD_OF_FPN
 from small_ppmn import packed_queries
 
 from mmground.apis import init_model, read_checkpoint
 from mmground.models.heads.phrase_pixel_head import upsample
 
 CASES = ('forward_a', 'forward_b')
-
-# Names that published files have besides, of which the values are never read. In the files
-# they are large (154 MB for the first), here single numbers.
-DEAD_OF_BERT = (
-    'model.bert.encoder.visn_fc.visn_fc.weight',
-    'model.bert.encoder.single_layers.2.attention.self.query.weight',
-    'model.bert.encoder.cross_layers.4.visual_attention.att.value.bias',
-)
-DEAD_OF_FPN = (
-    'pixel_mean',
-    'pixel_std',
-    'proposal_generator.rpn_head.conv.weight',
-    'roi_heads.box_head.fc1.weight',
-    'sem_seg_head.predictor.bias',
-    'fpn_wrapper.conv.weight',
-)
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    """A folder for files of several hundred MB, emptied afterwards."""
-    path = tmp_path_factory.mktemp('published')
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture(scope='module')
-def vocab_file(folder):
-    """A vocabulary of the published size."""
-    pieces = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'a', 'star']
-    pieces += [f'piece{index}' for index in range(30522 - len(pieces))]
-    path = folder / 'vocab.txt'
-    path.write_text('\n'.join(pieces))
-    return path
 
 
 @pytest.fixture(scope='module')
@@ -69,35 +35,9 @@ def config(folder, config_dir, parity):
 
 
 @pytest.fixture(scope='module')
-def official(parity, folder):
-    """A whole checkpoint of the published layout, with the prefix of its distributed wrapper."""
-
-    def wrapped(name, dead=()):
-        weights = parity.state_dict(name) | dict.fromkeys(dead, torch.ones(1))
-        return {f'module.{key}': value for key, value in weights.items()}
-
-    head = wrapped('shapes')
-    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))], lr=1e-4)
-    path = folder / 'official_ppmn.pth'
-    torch.save(
-        dict(
-            epoch=13,
-            model_state=head,
-            fpn_model_state=wrapped('shapes_fpn', DEAD_OF_FPN),
-            bert_model_state=wrapped('shapes_bert', DEAD_OF_BERT),
-            optimizer_state=optimizer.state_dict(),
-            scheduler_state=dict(last_epoch=14, _last_lr=[1e-4]),
-            best_val_score=np.float64(0.594),
-        ),
-        path,
-    )
-    return path
-
-
-@pytest.fixture(scope='module')
-def converted(convert, official, vocab_file, config, folder):
+def converted(convert, publish, vocab_file, config, folder):
     """The whole checkpoint, through the command."""
-    path = folder / 'ppmn_mmground.pth'
+    official, path = publish('ppmn'), folder / 'ppmn_mmground.pth'
     convert(['ppmn', str(official), str(path), '--vocab', str(vocab_file), '--config', str(config)])
     official.unlink()
     return path

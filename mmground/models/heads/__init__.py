@@ -1,17 +1,21 @@
 from .aggregations import MCA, MUTAN, PixelAggregation, SKNet
+from .deformable_refinement import DeformableRefinement
 from .lcpa import LCPA
 from .matching_round import MatchingRound, MatchingState
 from .phrase_pixel_head import PhrasePixelHead
 from .phrase_queries import PhraseQueries
+from .refined_pixel_round import RefinedPixelRound
 
 __all__ = [
     'LCPA',
     'MCA',
     'MUTAN',
+    'DeformableRefinement',
     'MatchingRound',
     'MatchingState',
     'PhrasePixelHead',
     'PhraseQueries',
     'PixelAggregation',
+    'RefinedPixelRound',
     'SKNet',
 ]

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from mmground.registry import MODELS
 
-from ..layers.deform_layer import DeformLayer, flatten_levels
+from ..layers.deform_layer import DeformLayer
+from ..layers.deformable_attention import flatten_levels, pixel_centres
 from ..layers.matching import gather_pixels, pad_by_image, top_pixels
 from .matching_round import MatchingState
 
@@ -28,8 +29,8 @@ class DeformableRefinement(BaseModule):
       stride 8 (Alg. 1);
     - a pixel is told its query's slot, see :func:`slot_encoding`; with ``position='pixel'`` its
       place on the map (line 20);
-    - the query comes in as the residual of the deformable layer; with ``phrase_in='query'`` it is
-      added to its pixels before (line 20).
+    - the query comes in as the residual of the deformable layer; where the layer has a residual of
+      its own, it is added to its pixels before (line 20).
 
     Selection takes no gradient. It runs over the padded canvas, as in the official code, unless
     ``valid_only``.
@@ -41,8 +42,6 @@ class DeformableRefinement(BaseModule):
         level: The level whose pixels are taken, an index of the levels behind F, of which F's
             resolution must be a multiple; None takes the pixels of F.
         position: What a pixel is told, the ``'slot'`` of its query or its place, ``'pixel'``.
-        phrase_in: Where the query comes in, as the ``'identity'`` of the deformable layer or as a
-            part of its ``'query'``.
         max_seg_num: Slots of a text. The encoding depends on their number, so weights are bound to
             it. Queries behind take no part. None, and no limit, with ``position='pixel'``.
         valid_only: Whether padding is left out of the selection.
@@ -52,8 +51,8 @@ class DeformableRefinement(BaseModule):
         init_cfg: Initialisation of the whole part.
 
     Raises:
-        ValueError: If there is no such ``position`` or ``phrase_in``, no point to select, or if
-            ``max_seg_num`` does not fit.
+        ValueError: If there is no such ``position``, no point to select, or if ``max_seg_num`` is
+            no even number.
     """
 
     def __init__(
@@ -62,7 +61,6 @@ class DeformableRefinement(BaseModule):
         num_points: int = 100,
         level: int | None = 2,
         position: str = 'slot',
-        phrase_in: str = 'identity',
         max_seg_num: int | None = 64,
         valid_only: bool = False,
         layer: dict | None = None,
@@ -72,15 +70,12 @@ class DeformableRefinement(BaseModule):
         super().__init__(init_cfg)
         if position not in ('slot', 'pixel'):
             raise ValueError(f"position must be 'slot' or 'pixel', got {position!r}")
-        if phrase_in not in ('identity', 'query'):
-            raise ValueError(f"phrase_in must be 'identity' or 'query', got {phrase_in!r}")
         if num_points < 1:
             raise ValueError(f'num_points must be at least 1, got {num_points}')
         if position == 'slot' and (not max_seg_num or max_seg_num % 2):
             raise ValueError(f'max_seg_num must be an even number of slots, got {max_seg_num}')
         self.num_points = num_points
         self.level = level
-        self.phrase_in = phrase_in
         self.valid_only = valid_only
         self.max_queries = max_seg_num if position == 'slot' else None
         self.pixel_position = None
@@ -148,56 +143,30 @@ class DeformableRefinement(BaseModule):
         Returns:
             Shape (M, k, C).
         """
-        shape = self.source(state).shape[-2:]
+        shape = tuple(self.source(state).shape[-2:])
         if self.pixel_position is None:
             pixels = pixels + self.slot_position[state.slots][:, None]
         else:
-            place = self.pixel_position(pixels.new_zeros((1, *shape)))[0].flatten(1).T
-            pixels = pixels + F.embedding(index, place.to(pixels.dtype))
+            places = self.pixel_position(pixels.new_zeros((1, *shape)))[0].flatten(1).T
+            pixels = pixels + F.embedding(index, places.to(pixels.dtype))
         queries = state.queries[:, None].expand_as(pixels)
-        identity = None
-        if self.phrase_in == 'query':
-            pixels = pixels + queries
+        inputs = [pixel_centres([shape], pixels.device)[index]]
+        if self.layer.residual == 'identity':
+            inputs += [pixels, queries]
         else:
-            identity = queries
-        return self._attend(pixels, identity, pixel_centres(index, shape), state)
+            inputs += [pixels + queries]
 
-    def _attend(
-        self, pixels: Tensor, identity: Tensor | None, centres: Tensor, state: MatchingState
-    ) -> Tensor:
-        """The deformable layer, for which the queries of each image are padded to a rectangle."""
-        num_images = len(state.pixels)
-        padded, place = pad_by_image(
-            [own for own in (pixels, centres, identity) if own is not None],
-            state.image_index,
-            num_images,
-        )
-        flat = [own.flatten(1, 2) for own in padded]
-        memory, shapes, starts = flatten_levels(state.levels)
+        # The layer wants a rectangle: the pixels of all queries of an image in a row.
+        padded, place = pad_by_image(inputs, state.image_index, len(state.pixels))
+        centres, pixels, *identity = (own.flatten(1, 2) for own in padded)
         output = self.layer(
-            flat[0],
-            memory,
-            reference_points=flat[1][:, :, None].expand(-1, -1, len(state.levels), -1),
-            spatial_shapes=shapes,
-            level_start_index=starts,
-            identity=flat[2] if identity is not None else None,
+            pixels,
+            flatten_levels(state.levels),
+            centres,
+            [tuple(level.shape[-2:]) for level in state.levels],
+            identity=identity[0] if identity else None,
         )
         return output.unflatten(1, padded[0].shape[1:3])[place]
-
-
-def pixel_centres(index: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Centres of pixels on a map of ``shape`` (h, w), as fractions of the canvas.
-
-    Args:
-        index: Row-major positions. Shape (M, k).
-        shape: Size (h, w) of the map.
-
-    Returns:
-        xy in (0, 1). Shape (M, k, 2).
-    """
-    height, width = shape
-    x, y = index % width, index.div(width, rounding_mode='floor')
-    return torch.stack(((x + 0.5) / width, (y + 0.5) / height), -1)
 
 
 def slot_encoding(num_slots: int, channels: int) -> Tensor:

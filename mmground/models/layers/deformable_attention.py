@@ -31,6 +31,18 @@ def pixel_centres(
     return torch.cat(centres)
 
 
+def flatten_levels(levels: Sequence[Tensor]) -> Tensor:
+    """The pixels of all levels, row-major, one level after the other.
+
+    Args:
+        levels: Maps, each (B, C, h_l, w_l).
+
+    Returns:
+        Shape (B, S, C).
+    """
+    return torch.cat([level.flatten(2) for level in levels], -1).transpose(1, 2)
+
+
 class DeformableAttention(MultiScaleDeformableAttention):
     """Multi-scale deformable attention in parts.
 

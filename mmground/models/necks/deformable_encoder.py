@@ -10,7 +10,7 @@ from mmground.registry import MODELS
 
 from ..layers.conv_module import PlainConvModule
 from ..layers.deform_layer import DeformLayer, xavier_matrices
-from ..layers.deformable_attention import pixel_centres
+from ..layers.deformable_attention import flatten_levels, pixel_centres
 from ..layers.position_codes import pixel_position_code
 
 
@@ -131,9 +131,11 @@ class DeformableEncoder(BaseModule):
 
     def _encode(self, levels: Sequence[Tensor], masks: Sequence[Tensor] | None) -> list[Tensor]:
         shapes = [tuple(level.shape[-2:]) for level in levels]
-        pixels = values = _rows(levels)
+        pixels = values = flatten_levels(levels)
         positions = self._positions(levels, masks).to(pixels.dtype)
-        padding = None if masks is None else ~_rows([mask[:, None] for mask in masks])[..., 0]
+        padding = (
+            None if masks is None else ~flatten_levels([mask[:, None] for mask in masks])[..., 0]
+        )
         centres = pixel_centres(shapes, pixels.device)
         if not self.positions_in_each_layer:
             pixels = pixels + positions
@@ -163,12 +165,7 @@ class DeformableEncoder(BaseModule):
             if self.level_embedding is not None:
                 code = code + self.level_embedding[index, :, None, None]
             codes.append(code)
-        return _rows(codes)
-
-
-def _rows(maps: Sequence[Tensor]) -> Tensor:
-    """Maps (B, C, h_l, w_l) to their pixels, one level after the other. Shape (B, S, C)."""
-    return torch.cat([level.flatten(2) for level in maps], -1).transpose(1, 2)
+        return flatten_levels(codes)
 
 
 def _level_masks(valid_mask: Tensor, levels: Sequence[Tensor]) -> list[Tensor]:
