@@ -44,7 +44,8 @@ class DeformableRefinement(BaseModule):
         position: What a pixel is told, the ``'slot'`` of its query or its place, ``'pixel'``.
         max_seg_num: Slots of a text. The encoding depends on their number, so weights are bound to
             it. Queries behind take no part. None, and no limit, with ``position='pixel'``.
-        valid_only: Whether padding is left out of the selection.
+        valid_only: Whether padding is left out of the selection. Where an image has fewer than k
+            pixels of its own, padding fills up.
         layer: Settings of the :class:`~mmground.models.layers.deform_layer.DeformLayer`.
         aggregation: Config of the part that aggregates the pixels, such as
             :class:`~mmground.models.heads.MCA`, the default; it also gets ``channels``.
@@ -119,7 +120,7 @@ class DeformableRefinement(BaseModule):
         if logits.shape[-2:] != shape:
             # What an upsampling by two and a downsampling by four give.
             scale = logits.shape[-2] // shape[0]
-            logits = F.avg_pool2d(logits[None], scale)[0]
+            logits = F.avg_pool2d(logits[:, None], scale)[:, 0]
         if self.valid_only:
             valid = torch.stack([own.valid_cells(tuple(shape)) for own in state.geometries])
             valid = valid.to(logits.device)[state.image_index]
