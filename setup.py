@@ -102,7 +102,7 @@ if __name__ == '__main__':
         python_requires='>=3.11,<3.14',
         install_requires=read_requirements('runtime'),
         extras_require={
-            name: read_requirements(name) for name in ('test', 'nlp', 'demo', 'docs', 'tensorboard')
+            name: read_requirements(name) for name in ('test', 'nlp', 'docs', 'tensorboard')
         },
         zip_safe=False,
     )

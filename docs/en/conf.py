@@ -1,4 +1,4 @@
-"""Configuration of Sphinx: ``pip install -e .[docs] && make -C docs/en html``."""
+"""Configuration of Sphinx: ``pip install -e '.[docs]' && make -C docs/en html``."""
 
 from pathlib import Path
 

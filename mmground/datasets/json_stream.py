@@ -40,7 +40,8 @@ def iter_json(path: str, backend_args: dict | None = None) -> Iterator[tuple[str
             yield from _Scanner(path, file).entries()
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f'{path}: the annotation file does not exist; check data_root, or download it'
+            f'{path}: the annotation file does not exist; check data_root, or get the data '
+            '(docs/en/data_preparation.md; Grounding Shapes: tools/misc/make_shapes.py)'
         ) from error
 
 

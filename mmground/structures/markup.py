@@ -178,6 +178,8 @@ def resolve_phrases(text: str, phrases: Sequence[str] | None = None) -> tuple[st
         return plain, find_phrases(plain, phrases)
     if marked:
         return plain, marked
+    if not plain.strip():
+        raise ValueError('the text is empty: there is no phrase to ground')
     spans = _noun_chunk_spans(plain)
     if not spans:
         raise ValueError(
@@ -220,8 +222,8 @@ def _spacy_model():
         import spacy
     except ImportError as error:
         raise ImportError(
-            'finding the phrases of an unmarked text needs spaCy (pip install spacy && python -m '
-            f'spacy download en_core_web_sm). {two_ways}'
+            "finding the phrases of an unmarked text needs spaCy (pip install 'mmground[nlp]' && "
+            f'python -m spacy download en_core_web_sm). {two_ways}'
         ) from error
     try:
         return spacy.load('en_core_web_sm')

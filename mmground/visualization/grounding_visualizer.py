@@ -2,6 +2,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
+import matplotlib.pyplot as plt
 import mmcv
 import numpy as np
 from mmengine.structures import BaseDataElement, InstanceData
@@ -82,6 +83,23 @@ class GroundingVisualizer(Visualizer):
         self.min_side = min_side
         self.max_side = max_side
         self.font_file = font_file
+
+    def show(self, *args, **kwargs) -> None:
+        """Show a picture in a window, as mmengine's visualizer does.
+
+        Args:
+            *args: As there.
+            **kwargs: As there.
+
+        Raises:
+            ValueError: If there is no display: the window would be waited for forever.
+        """
+        if plt.get_backend().lower() == 'agg':
+            raise ValueError(
+                'there is no display to show pictures on: have them written to a folder instead '
+                '(--show-dir of tools/test.py, --out-dir of the demo)'
+            )
+        super().show(*args, **kwargs)
 
     def add_datasample(
         self,

@@ -217,3 +217,9 @@ def test_format_is_the_inverse_of_parse(text, ranges, expected):
     assert marked == expected
     if marked is not None:
         assert parse_markup(marked)[0] == text
+
+
+@pytest.mark.parametrize('text', ['', '  '])
+def test_an_empty_text_is_said_to_be_one(no_spacy, text):
+    with pytest.raises(ValueError, match='the text is empty'):
+        resolve_phrases(text)

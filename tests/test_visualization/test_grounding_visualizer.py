@@ -263,3 +263,8 @@ def test_tensorboard(tmp_path):
     log = EventAccumulator(str(events)).Reload()
     assert log.Scalars('loss')[0].value == 1.5
     assert log.Images('picture')[0].step == 3
+
+
+def test_without_a_display_there_is_an_error_and_no_window_that_waits(visualizer):
+    with pytest.raises(ValueError, match=r'no display.*--out-dir'):
+        visualizer.show(np.zeros((4, 4, 3), np.uint8))

@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
                 if result['gflop'] is not None:
                     result['limit_seconds'] = result['gflop'] / rates[dtype]
                 results.append(result)
-                print(', '.join(f'{key} {value}' for key, value in result.items()), flush=True)
+                print(' | '.join(_row(result)), flush=True)
     print(f'\n{args.config}, {args.batch_size} x {args.size[0]} x {args.size[1]} on {args.device}')
     for dtype, rate in rates.items():
         print(f'a 3x3 convolution of 256 channels runs at {rate / 1e3:.2f} TFLOP/s in {dtype}')

@@ -56,11 +56,17 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         init_default_scope('mmground')
         metrics = [dict(type='PNGMetric', protocol=args.metric.split(','))]
 
-    evaluator = Evaluator(metrics)
+    try:
+        evaluator = Evaluator(metrics)
+    except ValueError as error:
+        parser.error(str(error))
     results = DumpedResults(args.results)
     categories = [dict(id=id_, name=name) for id_, name in results.categories.items()]
     evaluator.dataset_meta = dict(categories=categories)
-    values = evaluator.offline_evaluate(results)
+    try:
+        values = evaluator.offline_evaluate(results)
+    except (KeyError, ValueError) as error:
+        raise SystemExit(f'error: {error.args[0]}') from error
     text = json.dumps(values, indent=2)
     print(text)
     if args.out is not None:

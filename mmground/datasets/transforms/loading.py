@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 
 import numpy as np
 from mmcv import rgb2bgr
@@ -8,6 +9,9 @@ from PIL import Image
 
 from mmground.registry import TRANSFORMS
 from mmground.structures import decode_mask, decode_segment_ids
+
+# Formats whose grey images may have more than 8 bits.
+_DEEP_FORMATS = ('.png', '.tif', '.tiff')
 
 
 def sample_name(results: dict) -> str:
@@ -53,6 +57,8 @@ class LoadGroundingImage(LoadImageFromFile):
         """Load the image; see the class."""
         path = results['img_path']
         try:
+            if Path(path).suffix.lower() in _DEEP_FORMATS:
+                self._check_depth(path)
             results = super().transform(results)
         except FileNotFoundError as error:
             raise FileNotFoundError(
@@ -62,8 +68,8 @@ class LoadGroundingImage(LoadImageFromFile):
         except Exception as error:
             # The decoders raise whatever they like and never name the file.
             raise ValueError(
-                f'{path}: the image of {sample_name(results)} cannot be read ({error}); the '
-                'file is truncated or no image: replace it'
+                f'{path}: the image of {sample_name(results)} cannot be read ({error}); '
+                'replace the file if it is truncated or no image'
             ) from error
         img = results['img']
         if not img.flags.c_contiguous:
@@ -77,6 +83,12 @@ class LoadGroundingImage(LoadImageFromFile):
                 'one that was annotated: download it again'
             )
         return results
+
+    def _check_depth(self, path: str) -> None:
+        """Refuse what Pillow would clip to 8 bits."""
+        with Image.open(io.BytesIO(fileio.get(path, self.backend_args))) as image:
+            if image.mode[0] in 'IF':
+                raise ValueError('it has more than 8 bits per pixel: convert it to 8 bits first')
 
 
 @TRANSFORMS.register_module()

@@ -196,3 +196,13 @@ def test_file_backend(dataset):
     assert results['gt_region_masks'].shape == (4, 24, 32)
     with pytest.raises(Exception, match='nowhere'):
         LoadGroundingMasks(backend_args=dict(backend='nowhere'))({**dataset[0], 'ori_shape': ()})
+
+
+@pytest.mark.parametrize('name', ['deep.png', 'deep.tif'])
+def test_more_than_8_bits_are_refused_and_not_clipped(tmp_path, name):
+    path = tmp_path / name
+    Image.fromarray(np.full((4, 6), 40000, np.uint16)).save(path)
+    with pytest.raises(ValueError, match=r'deep.*more than 8 bits per pixel: convert it'):
+        LoadGroundingImage().transform(dict(img_path=str(path), sample_id='1'))
+    Image.fromarray(np.full((4, 6), 200, np.uint8)).save(path)
+    assert LoadGroundingImage().transform(dict(img_path=str(path)))['img'].max() == 200

@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import Path
 
@@ -58,5 +59,19 @@ def test_bad_arguments_are_one_error(eval_metric, tmp_path, capsys):
             eval_metric(argv)
         assert stop.value.code == 2
         assert message in capsys.readouterr().err
-    with pytest.raises(ValueError, match='protocol must be among'):
-        eval_metric(['soft', path])
+
+
+def test_what_cannot_be_evaluated_is_one_error(eval_metric, tmp_path, capsys):
+    path = write_result_file(tmp_path)
+    with pytest.raises(SystemExit) as error:
+        eval_metric(['nonsense', path])
+    assert error.value.code == 2
+    assert 'protocol must be among' in capsys.readouterr().err
+    with gzip.open(path, 'rt', encoding='utf-8') as file:
+        lines = [json.loads(line) for line in file]
+    for prediction in (own for line in lines for own in line.get('predictions', ())):
+        prediction.pop('grid_mask', None)
+    without = tmp_path / 'without.jsonl'
+    without.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    with pytest.raises(SystemExit, match=r'^error: .*grid'):
+        eval_metric(['ppmn', str(without)])
