@@ -40,8 +40,7 @@ def draw_response_maps(image: np.ndarray, trace: 'RefinementTrace', phrase: int)
         RGB, uint8, (height, width, 3).
 
     Raises:
-        IndexError: If there is no such phrase.
-        ValueError: If the image is not the trace's, or the phrase has no query.
+        ValueError: If the image is not the trace's, or there is no such phrase, or it has no query.
     """
     _check_image(image, trace)
     probs = trace.probabilities(phrase).numpy()
@@ -87,9 +86,8 @@ def draw_selected_points(
         RGB, uint8, (height, width, 3).
 
     Raises:
-        IndexError: If there is no such phrase or query.
-        ValueError: If the image is not the trace's, the model selects no pixels, or the phrase has
-            no query.
+        ValueError: If the image is not the trace's, the model selects no pixels, or there is no
+            such phrase or query.
     """
     _check_image(image, trace)
     if not trace.has_points:
@@ -144,9 +142,9 @@ def draw_sampling_points(
         RGB, uint8, (height, width, 3).
 
     Raises:
-        IndexError: If there is no such phrase, query or round.
-        ValueError: If the image is not the trace's, the model has no deformable attention, the
-            phrase has no query, or ``num`` is less than 1.
+        IndexError: If there is no such round.
+        ValueError: If the image is not the trace's, the model has no deformable attention, there
+            is no such phrase or query, or ``num`` is less than 1.
     """
     _check_image(image, trace)
     if not trace.has_sampling:

@@ -82,15 +82,13 @@ def main(argv: Sequence[str] | None = None) -> list[str]:
     args = parse_args(argv)
     try:
         return _draw(args)
-    except (ValueError, TypeError, IndexError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f'error: {error}') from error
 
 
 def _draw(args: argparse.Namespace) -> list[str]:
     if args.num_samples < 1:
         raise ValueError(f'--num-samples must be at least 1, got {args.num_samples}')
-    if args.piece is not None and args.piece < 1:
-        raise ValueError(f'--piece counts from 1, got {args.piece}')
     inferencer = GroundingInferencer(
         args.config,
         args.checkpoint,
@@ -101,7 +99,7 @@ def _draw(args: argparse.Namespace) -> list[str]:
     files = []
     for batch in inferencer.preprocess(args.image, texts=args.text, phrases=args.phrases):
         (trace,) = trace_refinement(inferencer.model, batch)
-        phrases = _phrases(args.phrase, trace)
+        phrases = _phrases(args, trace)
         if not files:
             for reason in missing_pictures(trace).values():
                 print(f'left out: {reason}')
@@ -117,15 +115,20 @@ def _draw(args: argparse.Namespace) -> list[str]:
     return files
 
 
-def _phrases(numbers: Sequence[int] | None, trace: RefinementTrace) -> list[int]:
+def _phrases(args: argparse.Namespace, trace: RefinementTrace) -> list[int]:
     """Indices of the phrases to draw, each with something to draw."""
     count = len(trace.sample.phrases)
-    for number in numbers or ():
+    for number in args.phrase or ():
         if not 1 <= number <= count:
-            raise ValueError(f'--phrase {number}: the text has {count} phrase(s), from 1')
-    phrases = [number - 1 for number in numbers or range(1, count + 1)]
+            raise ValueError(f'--phrase {number}: the text has {count} phrase(s), counted from 1')
+    phrases = [number - 1 for number in args.phrase or range(1, count + 1)]
     for phrase in phrases:
-        trace.queries_of(phrase)
+        pieces = len(trace.queries_of(phrase))
+        if args.piece is not None and not 1 <= args.piece <= pieces:
+            text = trace.sample.phrases[phrase]['text']
+            raise ValueError(
+                f'--piece {args.piece}: the phrase {text!r} has {pieces} queries, counted from 1'
+            )
     return phrases
 
 

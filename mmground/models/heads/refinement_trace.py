@@ -221,13 +221,13 @@ class RefinementTrace:
             Indices into the Q queries. Shape (q, ).
 
         Raises:
-            IndexError: If there is no such phrase or query.
-            ValueError: If the phrase has no query because the text encoder reads no piece of it.
+            ValueError: If there is no such phrase or query, or if the phrase has no query because
+                the model reads no piece of it.
         """
         phrases = self.sample.phrases
         where = f'sample {self.sample.get("sample_id")!r}'
         if not 0 <= phrase < len(phrases):
-            raise IndexError(f'{where} has {len(phrases)} phrases, there is no index {phrase}')
+            raise ValueError(f'{where} has {len(phrases)} phrases, there is no index {phrase}')
         own = (self.phrase_index == phrase).nonzero()[:, 0]
         text = phrases[phrase]['text']
         if not len(own):
@@ -238,7 +238,7 @@ class RefinementTrace:
         if query is None:
             return own
         if not 0 <= query < len(own):
-            raise IndexError(
+            raise ValueError(
                 f'the phrase {text!r} of {where} has {len(own)} queries, there is no index {query}'
             )
         return own[query : query + 1]
@@ -350,7 +350,7 @@ def trace_refinement(model: nn.Module, batch: dict) -> list[RefinementTrace]:
         One trace per data sample, on the CPU.
 
     Raises:
-        TypeError: If the model has another head.
+        ValueError: If the model has another head.
 
     Example:
         >>> (trace,) = trace_refinement(model, batch)
@@ -361,7 +361,7 @@ def trace_refinement(model: nn.Module, batch: dict) -> list[RefinementTrace]:
     """
     head = getattr(model, 'head', None)
     if not isinstance(head, PhrasePixelHead):
-        raise TypeError(
+        raise ValueError(
             'a refinement can be traced in models with a PhrasePixelHead, such as PPMN and DRMN; '
             f'the head of this {type(model).__name__} is {type(head).__name__}'
         )
