@@ -45,16 +45,15 @@ def draw_response_maps(image: np.ndarray, trace: 'RefinementTrace', phrase: int)
     _check_image(image, trace)
     probs = trace.probabilities(phrase).numpy()
     count = len(trace.queries_of(phrase))
-    pooled = f', mean of its {count} pieces' if trace.query == 'piece' and count > 1 else ''
+    pooled = f', pooled over its {count} pieces' if trace.query == 'piece' and count > 1 else ''
     figure, panels = _page(image, len(probs), f'{_name(trace, phrase)}: probability{pooled}')
     grey = _grey(image, 0.9)
-    norm = Normalize(0, 1)
-    colors = ScalarMappable(norm, _HEAT)
+    colors = ScalarMappable(Normalize(0, 1), _HEAT)
     for level, (axes, prob) in enumerate(zip(panels, probs, strict=True)):
         heat = colors.to_rgba(prob)[..., :3] * 255
         axes.imshow((0.4 * grey + 0.6 * heat).astype(np.uint8), extent=_extent(image))
         found = prob > trace.threshold
-        if found.any() and not found.all():
+        if found.any() and not found.all() and min(prob.shape) > 1:
             # Given by its centres: pixel i covers [i, i + 1).
             rows, columns = (np.arange(size) + 0.5 for size in prob.shape)
             for color, width in (('black', 2.4), ('white', 1.2)):

@@ -191,7 +191,7 @@ def test_selected_pixels_on_the_image(build, form):
 
 
 def test_a_pixel_that_is_selected_twice_counts_with_both_weights(build):
-    # Neighbouring bins share a pixel, and of a rising map it is the highest of the first.
+    # As bins that overlap may select.
     model = build('ppmn', selection='adaptive_max_pool', num_points=7, smooth=False)
     (trace,) = trace_refinement(model, batch(sample('[a ring]')))
     own = trace.rounds[0]
