@@ -8,8 +8,8 @@ Writes, per phrase, as far as the model has the part:
 
 NAME is the image's, N the number of the phrase in the text, from 1. Example::
 
-    python tools/analysis_tools/draw_refinement.py configs/drmn/drmn_r18-fpn_1xb16_shapes.py \
-        checkpoint.pth photo.jpg 'A [man] throws [a red frisbee].' --out-dir out --phrase 2
+    python tools/analysis_tools/draw_refinement.py CONFIG CHECKPOINT photo.jpg \
+        'A [man] throws [a red frisbee].' --out-dir out --phrase 2
 """
 
 import argparse

@@ -45,16 +45,16 @@ def _batch():
 def _watched(model):
     """Traces, and by part's name what it got, or returned, while they were made."""
     inputs, outputs = defaultdict(list), defaultdict(list)
-    hooks = []
-    for name, part in model.named_modules():
-        hooks.append(
-            part.register_forward_hook(
-                lambda _, args, output, name=name: (
-                    inputs[name].append(args),
-                    outputs[name].append(output),
-                )
-            )
-        )
+
+    def keep(name, args, output):
+        inputs[name].append(args)
+        outputs[name].append(output)
+
+    # What a hook returns would replace the output, and this returns None.
+    hooks = [
+        part.register_forward_hook(lambda _, *seen, name=name: keep(name, *seen))
+        for name, part in model.named_modules()
+    ]
     traces = trace_refinement(model, _batch())
     for hook in hooks:
         hook.remove()
