@@ -11,6 +11,7 @@ from published import DEAD_OF_BERT, DEAD_OF_FPN
 from small_ppmn import packed_queries
 
 from mmground.apis import init_model, read_checkpoint
+from mmground.models.heads import record_refinement
 from mmground.models.heads.phrase_pixel_head import upsample
 from mmground.models.layers.deformable_attention import DeformableAttention
 from mmground.models.layers.deformable_sampling import deformable_sampling
@@ -65,18 +66,16 @@ def _forward(model, arrays):
         hooks.append(part.register_forward_hook(keep(f'kernel_{r}')))
         hooks.append(part.layer.register_forward_hook(keep(f'topk_feats_r{r}')))
         hooks.append(own.query_mlp.register_forward_hook(keep(f'mask_feat_r{r}')))
-        select = part.select
-        part.select = lambda state, r=r, select=select: seen.setdefault(f'topk_r{r}', select(state))
     levels = [arrays[f'p{i}'] for i in range(2, 6)]
     text = arrays['language'][arrays['noun_ids'] > 0]
     queries = packed_queries(text, torch.zeros(len(text), dtype=torch.int64))
-    with torch.no_grad():
+    with torch.no_grad(), record_refinement(model.head) as record:
         feats = model.neck[2](model.neck[1](levels))
         maps = model.head(feats, queries)
     for hook in hooks:
         hook.remove()
-    for own in model.head.rounds:
-        del own.refinement.select
+    for r, own in enumerate(record.rounds, 1):
+        seen |= {f'topk_r{r}': own.positions, f'attn_r{r}': own.weights}
     seen['fused'] = feats[0]
     seen |= {f'memory_l{i}': level for i, level in enumerate(feats[1:])}
     seen |= {f'stage_{r}': upsample(logits, 2) for r, logits in enumerate(maps)}
@@ -84,7 +83,9 @@ def _forward(model, arrays):
 
 
 # Largest difference to the published implementation, of which float32 itself explains a tenth.
-TOLERANCES = dict(memory=1e-4, fused=1e-4, x=1e-4, kernel=5e-5, mask=5e-5, stage=3e-4, topk=1e-4)
+TOLERANCES = dict(
+    memory=1e-4, fused=1e-4, x=1e-4, kernel=5e-5, mask=5e-5, stage=3e-4, topk=1e-4, attn=1e-5
+)
 
 
 def test_head_and_its_intermediates(case):
@@ -100,13 +101,15 @@ def test_head_and_its_intermediates(case):
             # The official order is best first.
             assert torch.equal(own.sort().values, theirs[0].long().sort().values)
             continue
-        if name.startswith('topk_feats'):
+        if name.startswith(('topk_feats', 'attn')):
             # Ours are in the order of our selection.
-            order = arrays[name.replace('feats_', '')][0].long()
-            place = (
-                (ours[name.replace('feats_', '')][:, None] == order[..., None]).long().argmax(-1)
-            )
-            own = own.view(theirs.shape)[0].gather(1, place[..., None].expand_as(theirs[0]))
+            selected = f'topk_{name.split("_")[-1]}'
+            order = arrays[selected][0].long()
+            place = (ours[selected][:, None] == order[..., None]).long().argmax(-1)
+            if name.startswith('attn'):
+                own = own.gather(1, place)
+            else:
+                own = own.view(theirs.shape)[0].gather(1, place[..., None].expand_as(theirs[0]))
         elif name in ('fused', 'x_feats') or name.startswith('memory'):
             # Some cases hold every n-th channel only.
             own = own[:, :: own.shape[1] // theirs.shape[1]]
@@ -114,7 +117,7 @@ def test_head_and_its_intermediates(case):
         torch.testing.assert_close(own, theirs, atol=TOLERANCES[name.split('_')[0]], rtol=0)
     num_rounds = len(model.head.rounds)
     assert compared == 4 + 2 + (1 + num_rounds) * 2 + 2 * num_rounds + (
-        num_rounds if 'topk_feats_r1' in arrays else 0
+        2 * num_rounds if 'topk_feats_r1' in arrays else 0
     )
 
 

@@ -5,6 +5,7 @@ from .matching_round import MatchingRound, MatchingState
 from .phrase_pixel_head import PhrasePixelHead
 from .phrase_queries import PhraseQueries
 from .refined_pixel_round import RefinedPixelRound
+from .refinement_trace import RefinementTrace, record_refinement, trace_refinement
 
 __all__ = [
     'LCPA',
@@ -17,5 +18,8 @@ __all__ = [
     'PhraseQueries',
     'PixelAggregation',
     'RefinedPixelRound',
+    'RefinementTrace',
     'SKNet',
+    'record_refinement',
+    'trace_refinement',
 ]
