@@ -25,3 +25,5 @@ model = dict(
         refinement=dict(num_points=64),
     ),
 )
+
+auto_scale_lr = dict(base_batch_size=8)

@@ -81,6 +81,7 @@ SHAPES_256_CHANGES = {
     'model.head.channels': 64,
     'model.head.refinement.num_points': 64,
     'train_dataloader.batch_size': 8,
+    'auto_scale_lr.base_batch_size': 8,
     **{
         f'{part}_dataloader.dataset.pipeline.1.scale': (256, 256)
         for part in ('train', 'val', 'test')
