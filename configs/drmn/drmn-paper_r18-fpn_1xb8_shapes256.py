@@ -1,5 +1,5 @@
-# DRMN in the form of its paper with small widths, trained from scratch on Grounding Shapes. Maps are
-# supervised at stride 4, as those that it is compared with.
+# DRMN in the form of its paper with small widths, trained from scratch on Grounding Shapes. Maps
+# are supervised at stride 4, as those that it is compared with.
 _base_ = './drmn-official_r18-fpn_1xb8_shapes256.py'
 
 channels = 64
