@@ -3,6 +3,7 @@
 import torch
 from mmengine.structures import InstanceData
 
+from mmground.models.heads import PhraseQueries
 from mmground.registry import MODELS
 from mmground.structures import Geometry, GroundingDataSample, parse_markup
 
@@ -97,3 +98,9 @@ def batch(*pairs):
     """Collate pairs of image and sample as ``pseudo_collate`` does."""
     images, data_samples = zip(*pairs, strict=True)
     return dict(inputs=list(images), data_samples=list(data_samples))
+
+
+def packed_queries(features, image_index):
+    """Queries of one text, each a phrase of its own."""
+    index = torch.arange(len(features))
+    return PhraseQueries(features, image_index, index, index, (len(features),))

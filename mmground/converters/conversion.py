@@ -20,6 +20,7 @@ from mmground.version import __version__
 
 from .bert import convert_bert
 from .detectron2_fpn import convert_detectron2_fpn
+from .drmn import convert_drmn
 from .ppmn import convert_ppmn
 
 
@@ -153,10 +154,10 @@ def save_converted(checkpoint: dict, path: str) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _read_ppmn(path: str, trust_checkpoint: bool) -> Mapping:
+def _read_parts(path: str, trust_checkpoint: bool) -> Mapping:
     loaded = read_pickled(path, trust_checkpoint)
     if not isinstance(loaded, Mapping):
-        raise ValueError(f'{path} is no official PPMN checkpoint: it holds no dict')
+        raise ValueError(f'{path} is no official checkpoint of PPMN or DRMN: it holds no dict')
     return loaded
 
 
@@ -203,7 +204,14 @@ _PPMN_CONFIG = 'ppmn/ppmn_r101-fpn_4xb12-14e_png.py'
 
 PUBLISHED: dict[str, PublishedWeights] = {
     'ppmn': PublishedWeights(
-        'an official PPMN checkpoint', ('',), _PPMN_CONFIG, _read_ppmn, convert_ppmn
+        'an official PPMN checkpoint', ('',), _PPMN_CONFIG, _read_parts, convert_ppmn
+    ),
+    'drmn': PublishedWeights(
+        'an official DRMN checkpoint',
+        ('',),
+        'drmn/drmn-official_r101-fpn_1xb10-20e_png.py',
+        _read_parts,
+        convert_drmn,
     ),
     'detectron2-panoptic-fpn': PublishedWeights(
         "Detectron2's panoptic FPN",

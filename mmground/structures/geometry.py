@@ -42,12 +42,45 @@ class Geometry:
         """The same placement on a canvas of a known size ``(height, width)``."""
         return replace(self, canvas_shape=tuple(canvas_shape))
 
+    def valid_cells(self, shape: tuple[int, int]) -> Tensor:
+        """Cells of a map over the canvas whose centre lies on the image.
+
+        Args:
+            shape: Size (h, w) of the map.
+
+        Returns:
+            True on the image, False on the padding. Shape (h, w).
+
+        Raises:
+            ValueError: If the canvas is unknown.
+        """
+        self._check_canvas()
+        inside = []
+        for axis, area in enumerate(self.image_area):
+            centres = (torch.arange(shape[axis]) + 0.5) * (self.canvas_shape[axis] / shape[axis])
+            inside.append((centres >= area.start) & (centres < area.stop))
+        return inside[0][:, None] & inside[1]
+
+    def _check_canvas(self) -> None:
+        if self.canvas_shape is None:
+            raise ValueError(
+                'the canvas size is unknown: call Geometry.on_canvas(shape) with the '
+                'padded size of the batch first'
+            )
+
     @property
     def _scale_xy(self) -> tuple[float, float]:
         return (
             self.img_shape[1] / self.ori_shape[1],
             self.img_shape[0] / self.ori_shape[0],
         )
+
+    @property
+    def image_area(self) -> tuple[slice, slice]:
+        """Rows and columns of the canvas that the image covers; the rest is padding."""
+        top, left = self.offset
+        height, width = self.img_shape
+        return slice(top, top + height), slice(left, left + width)
 
     def points(self, points: Tensor) -> Tensor:
         """Map points of the original image to the canvas.
@@ -129,15 +162,9 @@ class Geometry:
         Raises:
             ValueError: If the canvas is unknown.
         """
-        if self.canvas_shape is None:
-            raise ValueError(
-                'the canvas size is unknown: call Geometry.on_canvas(shape) with the '
-                'padded size of the batch first'
-            )
-        top, left = self.offset
-        height, width = self.img_shape
-        maps = _resize(maps, self.canvas_shape)
-        maps = maps[..., top : top + height, left : left + width]
+        self._check_canvas()
+        rows, columns = self.image_area
+        maps = _resize(maps, self.canvas_shape)[..., rows, columns]
         if self.flip:
             maps = maps.flip(-1)
         return _resize(maps, self.ori_shape)

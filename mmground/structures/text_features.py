@@ -23,7 +23,7 @@ class TextFeatures:
     valid: Tensor
     offsets: Tensor
 
-    def phrase_pieces(self, spans: Tensor, text_index: Tensor) -> tuple[Tensor, Tensor]:
+    def phrase_pieces(self, spans: Tensor, text_index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Find the pieces of phrases that are given as character spans.
 
         A piece belongs to a phrase if their character ranges overlap, so phrases
@@ -39,8 +39,10 @@ class TextFeatures:
               and, within a phrase, of the text. Shape (M, C).
             - The phrase of each piece. Shape (M, ), int64, ascending. A phrase
               that the encoder cut off does not occur.
+            - The place of each piece in its text, an index of L. Shape (M, ), int64.
         """
         starts, ends = self.offsets[text_index].unbind(-1)
         overlap = (starts < spans[:, 1:]) & (ends > spans[:, :1]) & self.valid[text_index]
         phrase_index, piece_index = torch.nonzero(overlap, as_tuple=True)
-        return self.pieces[text_index[phrase_index], piece_index], phrase_index
+        features = self.pieces[text_index[phrase_index], piece_index]
+        return features, phrase_index, piece_index

@@ -1,5 +1,6 @@
 """Every config of the project is whole: it builds, at full size, without memory."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,16 @@ CONFIGS = sorted(
 
 def test_there_are_configs():
     assert 'ppmn/ppmn_r101-fpn_4xb12-14e_png.py' in CONFIGS
+
+
+@pytest.mark.parametrize('system', sorted({Path(name).parts[0] for name in CONFIGS}))
+def test_the_readme_of_a_system_links_all_its_configs(system):
+    folder = ROOT / system
+    text = (folder / 'README.md').read_text(encoding='utf-8')
+    linked = {(folder / link).resolve() for link in re.findall(r'\]\(([^)]+\.py)\)', text)}
+    assert all(path.is_file() for path in linked)
+    # It may link those of other systems, too.
+    assert {path for path in linked if folder in path.parents} == set(folder.rglob('*.py'))
 
 
 @pytest.mark.parametrize('name', CONFIGS)

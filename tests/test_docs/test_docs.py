@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from pygments.lexers.shell import BashLexer
 from pygments.token import Token
+from small_ppmn import packed_queries
 
 from mmground.registry import MODELS
 
@@ -98,7 +99,7 @@ def test_the_example_of_a_module_works(module_from_the_page):
     # As wide as the config says.
     feats = torch.rand(1, cfg.model.head.in_channels, 8, 8)
     queries = torch.rand(3, cfg.model.head.text_channels)
-    maps = head((feats,), queries, torch.zeros(3, dtype=torch.int64))
+    maps = head((feats,), packed_queries(queries, torch.zeros(3, dtype=torch.int64)))
     assert len(maps) == len(aggregations) + 1
     maps[-1].sum().backward()
     assert aggregations[-1].proj.weight.grad.any()

@@ -5,51 +5,18 @@ command, as published ones do. Every size is read from the arrays.
 """
 
 import pickle
-import shutil
 
 import numpy as np
 import pytest
 import torch
 from parity_data import ParityData
+from published import DEAD_OF_BERT, DEAD_OF_FPN
+from small_ppmn import packed_queries
 
 from mmground.apis import init_model, read_checkpoint
-from mmground.models.heads.phrase_pixel_head import upsample_by_two
+from mmground.models.heads.phrase_pixel_head import upsample
 
 CASES = ('forward_a', 'forward_b')
-
-# Names that published files have besides, of which the values are never read. In the files
-# they are large (154 MB for the first), here single numbers.
-DEAD_OF_BERT = (
-    'model.bert.encoder.visn_fc.visn_fc.weight',
-    'model.bert.encoder.single_layers.2.attention.self.query.weight',
-    'model.bert.encoder.cross_layers.4.visual_attention.att.value.bias',
-)
-DEAD_OF_FPN = (
-    'pixel_mean',
-    'pixel_std',
-    'proposal_generator.rpn_head.conv.weight',
-    'roi_heads.box_head.fc1.weight',
-    'sem_seg_head.predictor.bias',
-    'fpn_wrapper.conv.weight',
-)
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    """A folder for files of several hundred MB, emptied afterwards."""
-    path = tmp_path_factory.mktemp('published')
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture(scope='module')
-def vocab_file(folder):
-    """A vocabulary of the published size."""
-    pieces = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'a', 'star']
-    pieces += [f'piece{index}' for index in range(30522 - len(pieces))]
-    path = folder / 'vocab.txt'
-    path.write_text('\n'.join(pieces))
-    return path
 
 
 @pytest.fixture(scope='module')
@@ -68,35 +35,9 @@ def config(folder, config_dir, parity):
 
 
 @pytest.fixture(scope='module')
-def official(parity, folder):
-    """A whole checkpoint of the published layout, with the prefix of its distributed wrapper."""
-
-    def wrapped(name, dead=()):
-        weights = parity.state_dict(name) | dict.fromkeys(dead, torch.ones(1))
-        return {f'module.{key}': value for key, value in weights.items()}
-
-    head = wrapped('shapes')
-    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))], lr=1e-4)
-    path = folder / 'official_ppmn.pth'
-    torch.save(
-        dict(
-            epoch=13,
-            model_state=head,
-            fpn_model_state=wrapped('shapes_fpn', DEAD_OF_FPN),
-            bert_model_state=wrapped('shapes_bert', DEAD_OF_BERT),
-            optimizer_state=optimizer.state_dict(),
-            scheduler_state=dict(last_epoch=14, _last_lr=[1e-4]),
-            best_val_score=np.float64(0.594),
-        ),
-        path,
-    )
-    return path
-
-
-@pytest.fixture(scope='module')
-def converted(convert, official, vocab_file, config, folder):
+def converted(convert, publish, vocab_file, config, folder):
     """The whole checkpoint, through the command."""
-    path = folder / 'ppmn_mmground.pth'
+    official, path = publish('ppmn'), folder / 'ppmn_mmground.pth'
     convert(['ppmn', str(official), str(path), '--vocab', str(vocab_file), '--config', str(config)])
     official.unlink()
     return path
@@ -115,8 +56,8 @@ def _forward(model, arrays):
     text = torch.from_numpy(arrays['text'])[0]
     with torch.no_grad():
         feats = model.neck[1](levels)
-        maps = model.head(feats, text, torch.zeros(len(text), dtype=torch.int64))
-    return [upsample_by_two(logits) for logits in maps]
+        maps = model.head(feats, packed_queries(text, torch.zeros(len(text), dtype=torch.int64)))
+    return [upsample(logits, 2) for logits in maps]
 
 
 @pytest.mark.parametrize('case', CASES)
@@ -138,9 +79,9 @@ def test_batch_of_both_cases_matches_single_images(loaded, parity):
     with torch.no_grad():
         feats = [loaded.neck[1](own)[0] for own in (levels, other)]
         zeros = torch.zeros(len(text), dtype=torch.int64)
-        single = [loaded.head((own,), text, zeros) for own in feats]
+        single = [loaded.head((own,), packed_queries(text, zeros)) for own in feats]
         index = torch.cat((zeros, zeros + 1))
-        packed = loaded.head((torch.cat(feats),), text.repeat(2, 1), index)
+        packed = loaded.head((torch.cat(feats),), packed_queries(text.repeat(2, 1), index))
     for one, two, both in zip(*single, packed, strict=True):
         torch.testing.assert_close(both, torch.cat((one, two)), atol=1e-4, rtol=0)
 
@@ -188,7 +129,7 @@ def test_phrase_pooling(loaded, parity, monkeypatch):
     logits = torch.from_numpy(arrays['token_logits'])[: len(phrase_index)]
     # The stored logits are at twice the resolution of F already.
     monkeypatch.setattr(
-        'mmground.models.heads.phrase_pixel_head.upsample_by_two', lambda logits: logits
+        'mmground.models.heads.phrase_pixel_head.upsample', lambda logits, scale: logits
     )
     probs = loaded.head.predict_by_feat(logits, phrase_index, len(bounds) - 1)
     torch.testing.assert_close(

@@ -69,6 +69,7 @@ def test_padding_is_background_and_masks_may_be_none():
     canvas = geometry.masks(torch.ones(1, 4, 4, dtype=torch.bool))[0]
     assert canvas.sum() == 16
     assert canvas[2:6, 3:7].all()
+    assert canvas[geometry.image_area].sum() == 16
     assert geometry.masks(torch.zeros(0, 4, 4, dtype=torch.bool)).shape == (0, 8, 8)
     assert geometry.inverse_masks(torch.zeros(0, 2, 2)).shape == (0, 4, 4)
 
@@ -76,3 +77,15 @@ def test_padding_is_background_and_masks_may_be_none():
 def test_unknown_canvas_is_an_error():
     with pytest.raises(ValueError, match='on_canvas'):
         Geometry((4, 4), (4, 4)).inverse_masks(torch.zeros(1, 2, 2))
+    with pytest.raises(ValueError, match='on_canvas'):
+        Geometry((4, 4), (4, 4)).valid_cells((2, 2))
+
+
+def test_valid_cells_are_those_whose_centre_lies_on_the_image():
+    geometry = Geometry((9, 9), (5, 6), offset=(2, 0), canvas_shape=(8, 16))
+    # Centres of rows at 1, 3, 5, 7, the image from 2 to 7; of columns at 1, 3, ..., 15, up to 6.
+    rows, columns = torch.tensor([0, 1, 1, 0]), torch.tensor([1, 1, 1, 0, 0, 0, 0, 0])
+    assert torch.equal(geometry.valid_cells((4, 8)), torch.outer(rows, columns).bool())
+    # On the grid of the canvas, the image itself.
+    canvas = geometry.masks(torch.ones(1, 9, 9, dtype=torch.bool))[0] > 0
+    assert torch.equal(geometry.valid_cells((8, 16)), canvas)

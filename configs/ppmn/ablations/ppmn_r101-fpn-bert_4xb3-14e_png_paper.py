@@ -5,8 +5,8 @@ _base_ = '../ppmn_r101-fpn-bert_4xb12-14e_png.py'
 model = dict(
     head=dict(
         query='phrase',
-        linear_proj=True,
-        shared_context=True,
+        pixel_proj='linear',
+        matching_round=dict(shared_context=True),
         refinement=dict(
             selection='adaptive_max_pool',
             smooth=False,

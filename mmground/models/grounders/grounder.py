@@ -25,7 +25,9 @@ class Grounder(BaseModel):
         backbone: Config of the image backbone.
         text_encoder: Config of the text encoder, texts to :class:`TextFeatures`.
         head: Config of the head.
-        neck: Config of the image neck, or a list of them, run in order.
+        neck: Config of the image neck, or a list of them, run in order. A neck with a true
+            attribute ``ignore_padding`` also gets the ``valid_mask``, (B, H, W): True on the
+            pixels of its input image that are no padding.
         frozen: Names of parts that are not trained: ``'backbone'``, ``'neck'``,
             ``'neck.0'``, ``'text_encoder'``. They take no gradient, run under ``no_grad``
             and stay in eval mode. What comes before a frozen part must be frozen too.
@@ -119,15 +121,27 @@ class Grounder(BaseModel):
         with torch.no_grad(), autocast:
             yield
 
-    def encode_image(self, images: Tensor) -> tuple[Tensor, ...]:
+    def encode_image(
+        self, images: Tensor, data_samples: Sequence[GroundingDataSample] = ()
+    ) -> tuple[Tensor, ...]:
         """Backbone and necks.
 
         Args:
             images: Normalised and padded. Shape (B, 3, H, W).
+            data_samples: The samples, for necks that ignore the padding: at least one
+                for each image.
 
         Returns:
             The last neck's maps.
         """
+        masks = {}
+        if any(getattr(neck, 'ignore_padding', False) for neck in self.neck):
+            masks['valid_mask'] = _valid_mask(images, data_samples)
+
+        def run(name: str, feats):
+            part = self.get_submodule(name)
+            return part(feats, **masks) if getattr(part, 'ignore_padding', False) else part(feats)
+
         # Frozen parts come first.
         frozen = [name for name in self._image_parts if name in self._frozen]
         trained = self._image_parts[len(frozen) :]
@@ -138,13 +152,13 @@ class Grounder(BaseModel):
             feats = images.contiguous(memory_format=torch.channels_last)
         with self._as_frozen():
             for name in frozen:
-                feats = self.get_submodule(name)(feats)
+                feats = run(name, feats)
             if frozen and self.frozen_dtype:
                 feats = tuple(feat.float() for feat in feats)
             if frozen and learning:
                 feats = tuple(feat.contiguous() for feat in feats)
         for name in trained:
-            feats = self.get_submodule(name)(feats)
+            feats = run(name, feats)
         return feats
 
     def encode_text(self, data_samples: Sequence[GroundingDataSample]) -> TextFeatures:
@@ -170,7 +184,7 @@ class Grounder(BaseModel):
             mode: ``'loss'`` for a dict of losses, ``'predict'`` for the samples with
                 ``pred_phrases``, ``'tensor'`` for the head's raw outputs.
         """
-        feats = self.encode_image(inputs)
+        feats = self.encode_image(inputs, data_samples)
         text = self.encode_text(data_samples)
         if mode == 'loss':
             return self.head.loss(feats, text, data_samples)
@@ -182,3 +196,16 @@ class Grounder(BaseModel):
         if mode == 'tensor':
             return self.head.tensor(feats, text, data_samples)
         raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got '{mode}'")
+
+
+def _valid_mask(images: Tensor, data_samples: Sequence[GroundingDataSample]) -> Tensor:
+    """Where the canvas of each image is no padding. Shape (B, H, W), boolean."""
+    geometries = {sample.image_index: sample.geometry for sample in data_samples}
+    if len(geometries) != len(images):
+        raise ValueError(
+            f'a neck ignores the padding, but data_samples place {len(geometries)} of '
+            f'{len(images)} images'
+        )
+    shape = tuple(images.shape[-2:])
+    masks = [geometries[index].valid_cells(shape) for index in range(len(images))]
+    return torch.stack(masks).to(images.device)

@@ -1,5 +1,25 @@
 from .aggregations import MCA, MUTAN, PixelAggregation, SKNet
+from .deformable_refinement import DeformableRefinement
 from .lcpa import LCPA
+from .matching_round import MatchingRound, MatchingState
 from .phrase_pixel_head import PhrasePixelHead
+from .phrase_queries import PhraseQueries
+from .refined_pixel_round import RefinedPixelRound
+from .refinement_trace import RefinementTrace, record_refinement, trace_refinement
 
-__all__ = ['LCPA', 'MCA', 'MUTAN', 'PhrasePixelHead', 'PixelAggregation', 'SKNet']
+__all__ = [
+    'LCPA',
+    'MCA',
+    'MUTAN',
+    'DeformableRefinement',
+    'MatchingRound',
+    'MatchingState',
+    'PhrasePixelHead',
+    'PhraseQueries',
+    'PixelAggregation',
+    'RefinedPixelRound',
+    'RefinementTrace',
+    'SKNet',
+    'record_refinement',
+    'trace_refinement',
+]

@@ -9,6 +9,8 @@ from mmground.registry import MODELS
 from ..layers.fusions import MutanFusion, SelectiveFusion
 from ..layers.single_query_attention import SingleQueryAttention, SplitHeadAttention
 
+NORM_ORDERS = ('post', 'sandwich', 'double_residual')
+
 
 class PixelAggregation(BaseModule):
     """Aggregate the selected pixels into each query, then run a feed-forward network.
@@ -17,14 +19,17 @@ class PixelAggregation(BaseModule):
     aggregation A, of a query q and its pixels p. ``norm_order`` says where it normalises:
 
     - ``'post'``, the official code: ``a = LN(q + A(q, p)); q' = LN(a + FFN(a))``;
-    - ``'sandwich'``, the paper: ``a = q + A(q, p); q' = a + LN(FFN(LN(a)))``.
+    - ``'sandwich'``, the paper: ``a = q + A(q, p); q' = a + LN(FFN(LN(a)))``;
+    - ``'double_residual'``, the paper of DRMN (its Eqs. 15-16, whose FFN adds nothing):
+      ``a = LN(q + dropout(q + A(q, p))); q' = FFN(a)``.
 
     Args:
         attention: A, a module of (M, C) queries and (M, S, C) pixels. It has this name in
             checkpoints, whatever it is.
         channels: Channels C of queries and pixels.
         ffn_channels: Hidden width of the feed-forward network.
-        norm_order: ``'post'`` or ``'sandwich'``.
+        norm_order: ``'post'``, ``'sandwich'`` or ``'double_residual'``.
+        dropout: Rate of the dropout of ``'double_residual'``; the others have none.
         init_cfg: Initialisation. None is PyTorch's own, as the official code.
 
     Raises:
@@ -37,16 +42,20 @@ class PixelAggregation(BaseModule):
         channels: int,
         ffn_channels: int,
         norm_order: str = 'post',
+        dropout: float = 0.0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if norm_order not in ('post', 'sandwich'):
-            raise ValueError(f"norm_order must be 'post' or 'sandwich', got {norm_order!r}")
+        if norm_order not in NORM_ORDERS:
+            raise ValueError(f'norm_order must be one of {NORM_ORDERS}, got {norm_order!r}')
         self.norm_order = norm_order
         self.attention = attention
         self.attention_norm = nn.LayerNorm(channels)
         self.ffn = FFN(channels, ffn_channels, add_identity=norm_order == 'post')
-        self.ffn_norm = nn.LayerNorm(channels)
+        if norm_order == 'double_residual':
+            self.dropout = nn.Dropout(dropout)
+        else:
+            self.ffn_norm = nn.LayerNorm(channels)
 
     def forward(self, queries: Tensor, context: Tensor) -> Tensor:
         """Aggregate.
@@ -58,10 +67,12 @@ class PixelAggregation(BaseModule):
         Returns:
             R^{l+1}. Shape (M, C).
         """
-        queries = queries + self.attention(queries, context)
+        attended = queries + self.attention(queries, context)
+        if self.norm_order == 'double_residual':
+            return self.ffn(self.attention_norm(queries + self.dropout(attended)))
         if self.norm_order == 'post':
-            return self.ffn_norm(self.ffn(self.attention_norm(queries)))
-        return queries + self.ffn_norm(self.ffn(self.attention_norm(queries)))
+            return self.ffn_norm(self.ffn(self.attention_norm(attended)))
+        return attended + self.ffn_norm(self.ffn(self.attention_norm(attended)))
 
 
 @MODELS.register_module()
@@ -86,8 +97,9 @@ class MCA(PixelAggregation):
         ffn_channels: Hidden width of the feed-forward network.
         scale: Which channels' number scales the attention, those of one ``'head'`` or
             ``'all'``.
-        norm_order: ``'post'`` or ``'sandwich'``.
+        norm_order: ``'post'``, ``'sandwich'`` or ``'double_residual'``.
         split_heads: Whether each head projects its own slice of the channels only.
+        dropout: Rate of the dropout of ``'double_residual'``; the others have none.
         init_cfg: Initialisation. None is PyTorch's own, as the official code.
 
     Raises:
@@ -103,6 +115,7 @@ class MCA(PixelAggregation):
         scale: str = 'head',
         norm_order: str = 'post',
         split_heads: bool = False,
+        dropout: float = 0.0,
         init_cfg: dict | None = None,
     ) -> None:
         if scale not in ('head', 'all'):
@@ -110,7 +123,7 @@ class MCA(PixelAggregation):
         attention = (SplitHeadAttention if split_heads else SingleQueryAttention)(
             channels, num_heads, scale_channels=channels if scale == 'all' else None
         )
-        super().__init__(attention, channels, ffn_channels, norm_order, init_cfg)
+        super().__init__(attention, channels, ffn_channels, norm_order, dropout, init_cfg)
 
 
 @MODELS.register_module()
@@ -127,7 +140,7 @@ class MUTAN(PixelAggregation):
         fused_channels: Width of their fusion.
         rank: Rank R of the slices of the core tensor.
         ffn_channels: Hidden width of the feed-forward network.
-        norm_order: ``'post'`` or ``'sandwich'``, see :class:`PixelAggregation`.
+        norm_order: See :class:`PixelAggregation`.
         init_cfg: Initialisation. None is PyTorch's own.
     """
 
@@ -142,7 +155,7 @@ class MUTAN(PixelAggregation):
         init_cfg: dict | None = None,
     ) -> None:
         fusion = MutanFusion(channels, factor_channels, fused_channels, rank)
-        super().__init__(fusion, channels, ffn_channels, norm_order, init_cfg)
+        super().__init__(fusion, channels, ffn_channels, norm_order, init_cfg=init_cfg)
 
 
 @MODELS.register_module()
@@ -156,7 +169,7 @@ class SKNet(PixelAggregation):
     Args:
         channels: Channels C of queries and pixels.
         ffn_channels: Hidden width of the feed-forward network.
-        norm_order: ``'post'`` or ``'sandwich'``, see :class:`PixelAggregation`.
+        norm_order: See :class:`PixelAggregation`.
         init_cfg: Initialisation. None is PyTorch's own.
     """
 
@@ -167,4 +180,5 @@ class SKNet(PixelAggregation):
         norm_order: str = 'post',
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(SelectiveFusion(channels), channels, ffn_channels, norm_order, init_cfg)
+        fusion = SelectiveFusion(channels)
+        super().__init__(fusion, channels, ffn_channels, norm_order, init_cfg=init_cfg)

@@ -5,6 +5,7 @@ from torch import Tensor
 from mmground.registry import MODELS
 
 from ..layers.matching import adaptive_max_pixels, gather_pixels, smooth_logits, top_pixels
+from .matching_round import MatchingState
 
 SELECTIONS = {'topk': top_pixels, 'adaptive_max_pool': adaptive_max_pixels}
 
@@ -39,6 +40,9 @@ class LCPA(BaseModule):
         ValueError: If there is no such ``selection``, or no point to select.
     """
 
+    # Queries of a text, of which there may be any number.
+    max_queries = None
+
     def __init__(
         self,
         channels: int = 256,
@@ -61,22 +65,19 @@ class LCPA(BaseModule):
         self.selection = selection
         self.aggregation = MODELS.build(dict(channels=channels, **(aggregation or {'type': 'MCA'})))
 
-    def forward(
-        self, queries: Tensor, pixels: Tensor, logits: Tensor, image_index: Tensor
-    ) -> Tensor:
+    def forward(self, state: MatchingState) -> Tensor:
         """Refine the queries, Eqs. 11-15.
 
         Args:
-            queries: R of this round, packed. Shape (M, C).
-            pixels: The features to aggregate, a projection of F. Shape (B, C, h, w).
-            logits: H of the previous round. Shape (M, h, w).
-            image_index: The image of each query, ascending. Shape (M, ).
+            state: R and H of the round before, and the features to aggregate as its ``pixels``, a
+                projection of F.
 
         Returns:
             R of the next round. Shape (M, C).
         """
-        index = self.select(logits)
-        return self.aggregation(queries, gather_pixels(pixels, index, image_index))
+        index = self.select(state.logits)
+        context = gather_pixels(state.pixels, index, state.image_index)
+        return self.aggregation(state.queries, context)
 
     @torch.no_grad()
     def select(self, logits: Tensor) -> Tensor:

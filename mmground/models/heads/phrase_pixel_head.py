@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,64 +11,8 @@ from mmground.structures import GroundingDataSample, TextFeatures, grid_targets,
 
 from ..layers.conv_module import PlainConvModule
 from ..layers.matching import match_pixels
-
-
-class MatchingRound(BaseModule):
-    """One round: refine the queries by pixels, then match anew.
-
-    Eq. 10 of PPMN and the paragraph before its Eq. 16. Rounds do not share weights: each
-    projects the head's pixels anew (1x1 convolution, GroupNorm, ReLU), never those of the
-    round before, and maps its queries by a perceptron with three hidden layers before the
-    match.
-
-    Args:
-        channels: Channels C.
-        refinement: Config of the part that refines the queries, such as :class:`LCPA`.
-        norm_cfg: Normalisation of the pixel projection.
-        shared_context: Whether the refinement sees the pixels as all rounds share them, and not
-            this round's projection of them.
-        num_hidden: Hidden layers of the perceptron.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        refinement: dict,
-        norm_cfg: dict,
-        shared_context: bool = False,
-        num_hidden: int = 3,
-    ) -> None:
-        super().__init__()
-        self.shared_context = shared_context
-        self.pixel_proj = PlainConvModule(channels, channels, 1, norm_cfg=norm_cfg)
-        self.refinement = MODELS.build(dict(channels=channels, **refinement))
-        layers = []
-        for _ in range(num_hidden):
-            layers += [
-                nn.Linear(channels, channels, bias=False),
-                nn.LayerNorm(channels),
-                nn.ReLU(inplace=True),
-            ]
-        self.query_mlp = nn.Sequential(*layers, nn.Linear(channels, channels))
-
-    def forward(
-        self, queries: Tensor, pixels: Tensor, logits: Tensor, image_index: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Refine and match.
-
-        Args:
-            queries: R^l, packed. Shape (M, C).
-            pixels: The projected F that all rounds share. Shape (B, C, h, w).
-            logits: H^l. Shape (M, h, w).
-            image_index: The image of each query, ascending. Shape (M, ).
-
-        Returns:
-            R^{l+1}, (M, C), and H^{l+1}, (M, h, w).
-        """
-        projected = self.pixel_proj(pixels)
-        context = pixels if self.shared_context else projected
-        queries = self.refinement(queries, context, logits, image_index)
-        return queries, match_pixels(self.query_mlp(queries), projected, image_index)
+from .matching_round import MatchingState
+from .phrase_queries import QUERIES, PhraseQueries, mean_of_groups
 
 
 @MODELS.register_module()
@@ -85,10 +28,11 @@ class PhrasePixelHead(BaseModule):
     ``refinement``, which makes the system.
 
     Other defaults are forms of the official code, too. The projection of F has a GroupNorm and a
-    ReLU; with ``linear_proj`` it is the paper's (Eq. 1). A round aggregates its own
-    projection of the pixels; with ``shared_context`` those of F, as the paper (Sec. 3.3). Maps
-    are supervised at twice the resolution of F; with ``supervision_scale=1`` at that of F, as the
-    paper (Sec. 3.2).
+    ReLU; with ``pixel_proj='linear'`` it is the paper's (Eq. 1). Maps are supervised at twice the
+    resolution of F; with ``supervision_scale=1`` at that of F, as the paper (Sec. 3.2).
+
+    `DRMN <https://github.com/JaMesLiMers/DRMN>`_ is of this family: another refinement, which also
+    reads the encoded levels of the pyramid (``feats[1:]``), and in the paper's form other rounds.
 
     Queries of a batch are packed, ``(M, C)`` with the image of each; padded slots do not
     exist. Maps have the stride of F until they are supervised or read: there they are
@@ -101,19 +45,23 @@ class PhrasePixelHead(BaseModule):
         channels: C, the common width of queries and pixels.
         num_rounds: L, rounds of refinement; 0 keeps the first matching only.
         query: What a query is, a word ``'piece'`` of a phrase or a whole ``'phrase'``.
-        linear_proj: Whether the first projection of F is linear, without bias. That of the queries
-            is linear in either form, with the official code's bias.
-        shared_context: Whether the rounds aggregate pixels of that first projection of F, which
-            they share, and not each of its own projection of it. The paper's F has C channels
-            there, so it is read as the projected one.
-        refinement: Config of a round's refinement; it also gets ``channels``.
+        pixel_proj: The first projection of F: ``'conv'``; ``'linear'``, without bias or what
+            follows it; or ``'none'``, if F has C channels already (DRMN's paper). That of the
+            queries is linear in all forms, with the official code's bias.
+        text_proj: Whether another linear map of the text features to C channels comes before that
+            (DRMN's official code).
+        matching_round: Config of a round. Defaults to a :class:`MatchingRound`; it also gets
+            ``channels``, ``refinement`` and ``norm_cfg``.
+        refinement: Config of a round's refinement, such as :class:`LCPA`, the default; it also
+            gets ``channels``.
         loss_bce: Config of the loss on logits, Eq. 5.
         loss_dice: Config of the region loss, Eq. 8. The official code has squared
             denominators, ``naive_dice=True`` gives the paper's (Eq. 7).
         target_threshold: A target is foreground where the downsampled mask exceeds this. The
             official 0 dilates every mask by up to a cell; 0.5 does not.
-        supervision_scale: Resolution at which maps are supervised, as a multiple of that of F: 2 or
-            1.
+        supervision_scale: Resolution at which maps are supervised, as a multiple of that of F: 1,
+            2, 4 or 8.
+        supervise_initial: Whether H^0 is supervised, too (DRMN's Eq. 17: not).
         test_cfg: ``threshold``, the probability above which a pixel is foreground (0.5),
             ``pooling``, whether a phrase is the mean of its pieces' ``'probs'`` (the default) or
             the sigmoid of the mean of their ``'logits'``, and ``keep_grid_probs``, whether
@@ -123,7 +71,8 @@ class PhrasePixelHead(BaseModule):
         init_cfg: Initialisation. None is PyTorch's own, as the official code.
 
     Raises:
-        ValueError: If there is no such ``query``, ``supervision_scale`` or ``pooling``.
+        ValueError: If there is no such ``query``, ``pixel_proj``, ``supervision_scale`` or
+            ``pooling``, or if no map would be supervised.
     """
 
     def __init__(
@@ -133,22 +82,28 @@ class PhrasePixelHead(BaseModule):
         channels: int = 256,
         num_rounds: int = 3,
         query: str = 'piece',
-        linear_proj: bool = False,
-        shared_context: bool = False,
+        pixel_proj: str = 'conv',
+        text_proj: bool = False,
+        matching_round: dict | None = None,
         refinement: dict | None = None,
         loss_bce: dict | None = None,
         loss_dice: dict | None = None,
         target_threshold: float = 0.0,
         supervision_scale: int = 2,
+        supervise_initial: bool = True,
         test_cfg: dict | None = None,
         norm_cfg: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if query not in ('piece', 'phrase'):
+        if query not in QUERIES:
             raise ValueError(f"query must be 'piece' or 'phrase', got {query!r}")
-        if supervision_scale not in (1, 2):
-            raise ValueError(f'supervision_scale must be 1 or 2, got {supervision_scale!r}')
+        if pixel_proj not in ('conv', 'linear', 'none'):
+            raise ValueError(f"pixel_proj must be 'conv', 'linear' or 'none', got {pixel_proj!r}")
+        if supervision_scale not in (1, 2, 4, 8):
+            raise ValueError(f'supervision_scale must be 1, 2, 4 or 8, got {supervision_scale!r}')
+        if not (supervise_initial or num_rounds):
+            raise ValueError('without a round the first map is the result: supervise_initial=True')
         test_cfg = {
             'threshold': 0.5,
             'pooling': 'probs',
@@ -164,73 +119,73 @@ class PhrasePixelHead(BaseModule):
         refinement = refinement or dict(type='LCPA')
         loss_bce = loss_bce or dict(type='BCELoss')
         loss_dice = loss_dice or dict(type='mmdet.DiceLoss', eps=1e-3)
-        self.pixel_proj = (
-            PlainConvModule(in_channels, channels, 1, bias=False, act_cfg=None)
-            if linear_proj
-            else PlainConvModule(in_channels, channels, 1, norm_cfg=norm_cfg)
-        )
-        self.query_proj = nn.Linear(text_channels, channels)
-        self.rounds = ModuleList(
-            MatchingRound(channels, refinement, norm_cfg, shared_context) for _ in range(num_rounds)
-        )
+        if pixel_proj == 'conv':
+            self.pixel_proj = PlainConvModule(in_channels, channels, 1, norm_cfg=norm_cfg)
+        elif pixel_proj == 'linear':
+            self.pixel_proj = PlainConvModule(in_channels, channels, 1, bias=False, act_cfg=None)
+        else:
+            self.pixel_proj = nn.Identity()
+        self.text_proj = nn.Linear(text_channels, channels) if text_proj else nn.Identity()
+        self.query_proj = nn.Linear(channels if text_proj else text_channels, channels)
+        matching_round = dict(
+            type='MatchingRound', channels=channels, refinement=refinement, norm_cfg=norm_cfg
+        ) | (matching_round or {})
+        self.rounds = ModuleList(MODELS.build(matching_round) for _ in range(num_rounds))
+        limits = [own.max_queries for own in self.rounds if own.max_queries is not None]
+        self.max_queries = min(limits, default=None)
         self.loss_bce = MODELS.build(loss_bce)
         self.loss_dice = MODELS.build(loss_dice)
         self.target_threshold = target_threshold
         self.supervision_scale = supervision_scale
+        self.supervise_initial = supervise_initial
         self.test_cfg = test_cfg
 
-    def forward(
-        self, feats: Sequence[Tensor], text_feats: Tensor, image_index: Tensor
-    ) -> list[Tensor]:
+    def forward(self, feats: Sequence[Tensor], queries: PhraseQueries) -> list[Tensor]:
         """Match and refine.
 
         Args:
-            feats: F as a tuple of one map (B, in_channels, h, w).
-            text_feats: Features of the queries, packed. Shape (M, text_channels).
-            image_index: The image of each query, ascending. Shape (M, ).
+            feats: F, (B, in_channels, h, w), and further maps of the neck for rounds that read
+                them.
+            queries: The packed queries, with features of text_channels.
 
         Returns:
             Raw matching maps H^0 .. H^L, each (M, h, w).
         """
         pixels = self.pixel_proj(feats[0])
-        queries = self.query_proj(text_feats)
-        maps = [match_pixels(queries, pixels, image_index)]
+        features = self.query_proj(self.text_proj(queries.features))
+        state = MatchingState(
+            queries=features,
+            logits=match_pixels(features, pixels, queries.image_index),
+            pixels=pixels,
+            image_index=queries.image_index,
+            slots=queries.slots,
+            levels=tuple(feats[1:]),
+            geometries=queries.geometries,
+        )
+        maps = [state.logits]
         for matching_round in self.rounds:
-            queries, logits = matching_round(queries, pixels, maps[-1], image_index)
-            maps.append(logits)
+            state = matching_round(state)
+            maps.append(state.logits)
         return maps
 
     def pack_queries(
         self, text: TextFeatures, data_samples: Sequence[GroundingDataSample]
-    ) -> 'PhraseQueries':
-        """Collect the queries of all phrases of a batch, image by image.
-
-        These are the pieces of each phrase or, with ``query='phrase'``, one mean of them.
+    ) -> PhraseQueries:
+        """Collect the queries of a batch, see :meth:`PhraseQueries.pack`.
 
         Args:
             text: The encoded texts, one per sample.
-            data_samples: Samples whose metainfo has ``phrases`` and ``image_index``.
+            data_samples: Samples whose metainfo has ``phrases``, ``image_index`` and
+                ``geometry``.
         """
-        counts = torch.tensor([len(sample.phrases) for sample in data_samples])
-        device = text.pieces.device
-        spans = [phrase['span'] for sample in data_samples for phrase in sample.phrases]
-        spans = torch.tensor(spans, dtype=torch.int64).reshape(-1, 2).to(device)
-        text_index = torch.arange(len(data_samples)).repeat_interleave(counts).to(device)
-        features, phrase_index = text.phrase_pieces(spans, text_index)
-        if self.query == 'phrase':
-            features, phrase_index = mean_of_runs(features, phrase_index)
-        images = torch.tensor([sample.image_index for sample in data_samples], device=device)
-        image_index, order = images[text_index[phrase_index]].sort(stable=True)
-        return PhraseQueries(
-            features[order], image_index, phrase_index[order], tuple(counts.tolist())
-        )
+        return PhraseQueries.pack(text, data_samples, self.query, self.max_queries)
 
     def match(
         self,
         feats: Sequence[Tensor],
         text: TextFeatures,
         data_samples: Sequence[GroundingDataSample],
-    ) -> tuple['PhraseQueries', list[Tensor]]:
+    ) -> tuple[PhraseQueries, list[Tensor]]:
         """Pack the queries of a batch and run :meth:`forward` on them.
 
         Args:
@@ -242,7 +197,7 @@ class PhrasePixelHead(BaseModule):
             The queries, and the raw matching maps H^0 .. H^L, each (M, h, w).
         """
         queries = self.pack_queries(text, data_samples)
-        return queries, self(feats, queries.features, queries.image_index)
+        return queries, self(feats, queries)
 
     def tensor(
         self,
@@ -321,7 +276,9 @@ class PhrasePixelHead(BaseModule):
         targets = targets.float()
         losses = {}
         for level, logits in enumerate(maps):
-            logits = upsample_by_two(logits) if self.supervision_scale == 2 else logits.float()
+            if level == 0 and not self.supervise_initial:
+                continue
+            logits = upsample(logits, self.supervision_scale)
             losses[f'loss_bce_{level}'] = self.loss_bce(logits, targets)
             losses[f'loss_dice_{level}'] = self.loss_dice(logits, targets)
         return losses
@@ -371,7 +328,7 @@ class PhrasePixelHead(BaseModule):
         Returns:
             Shape (P, 2h, 2w); zero for a phrase without a query.
         """
-        maps = upsample_by_two(logits)
+        maps = upsample(logits, 2)
         if self.test_cfg['pooling'] == 'probs':
             return mean_of_groups(maps.sigmoid(), phrase_index, num_phrases)
         probs = mean_of_groups(maps, phrase_index, num_phrases).sigmoid()
@@ -391,60 +348,10 @@ class PhrasePixelHead(BaseModule):
         return results
 
 
-@dataclass
-class PhraseQueries:
-    """The queries of a batch, packed image by image.
-
-    Args:
-        features: Shape (M, C).
-        image_index: The image of each query, ascending. Shape (M, ).
-        phrase_index: The phrase of each query among all P of the batch. Shape (M, ).
-        counts: Phrases of each sample; they sum to P.
-    """
-
-    features: Tensor
-    image_index: Tensor
-    phrase_index: Tensor
-    counts: tuple[int, ...]
-
-    @property
-    def dropped(self) -> Tensor:
-        """Phrases without a query. Bool, shape (P, )."""
-        return torch.bincount(self.phrase_index, minlength=sum(self.counts)) == 0
-
-
-def mean_of_runs(features: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Average the features that have the same index, in float32.
-
-    Args:
-        features: Shape (M, C).
-        index: What each feature belongs to, ascending. Shape (M, ).
-
-    Returns:
-        The means, (K, C), in the features' type, and the index of each, (K, ).
-    """
-    present, run = index.unique_consecutive(return_inverse=True)
-    return mean_of_groups(features.float(), run, len(present)).to(features.dtype), present
-
-
-def mean_of_groups(features: Tensor, index: Tensor, num: int) -> Tensor:
-    """Average features, or maps, over groups.
-
-    Args:
-        features: Shape (M, ...).
-        index: The group of each, in any order. Shape (M, ).
-        num: Number of groups, K.
-
-    Returns:
-        Shape (K, ...); zero for a group without a member.
-    """
-    sums = features.new_zeros((num, *features.shape[1:])).index_add_(0, index, features)
-    counts = torch.bincount(index, minlength=num).clamp(min=1)
-    return sums / counts.view(-1, *[1] * (features.dim() - 1))
-
-
-def upsample_by_two(logits: Tensor) -> Tensor:
-    """Double the resolution of maps (M, h, w), bilinearly and in float32: what follows,
-    losses and probabilities, needs the precision."""
+def upsample(logits: Tensor, scale: int) -> Tensor:
+    """Enlarge maps (M, h, w), bilinearly and in float32: what follows, losses and probabilities,
+    needs the precision."""
+    if scale == 1:
+        return logits.float()
     # Maps as channels of one image: on the CPU faster than as images of one channel.
-    return F.interpolate(logits[None].float(), scale_factor=2, mode='bilinear')[0]
+    return F.interpolate(logits[None].float(), scale_factor=scale, mode='bilinear')[0]

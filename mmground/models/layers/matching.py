@@ -4,6 +4,8 @@ Queries of all images of a batch stand in one packed list, ``(M, C)``, with the
 image of each, ``(M, )``. Neither queries nor feature maps are padded or copied.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -101,3 +103,29 @@ def gather_pixels(pixels: Tensor, index: Tensor, image_index: Tensor) -> Tensor:
     size = pixels.shape[-2] * pixels.shape[-1]
     rows = pixels.flatten(2).transpose(1, 2).reshape(-1, pixels.shape[1])
     return F.embedding(index + image_index[:, None] * size, rows)
+
+
+def pad_by_image(
+    tensors: Sequence[Tensor], image_index: Tensor, num_images: int
+) -> tuple[list[Tensor], tuple[Tensor, Tensor]]:
+    """Give packed queries a row per image, as modules need that want a rectangle.
+
+    Args:
+        tensors: Each of shape (M, ...).
+        image_index: The image of each query, ascending. Shape (M, ).
+        num_images: B.
+
+    Returns:
+        - Each of shape (B, N, ...), N being the queries of the fullest image; zero where
+          an image has fewer.
+        - The place of each query in them: indexing with it packs again.
+    """
+    counts = torch.bincount(image_index, minlength=num_images)
+    starts = counts.cumsum(0) - counts
+    columns = torch.arange(len(image_index), device=image_index.device) - starts[image_index]
+    place = (image_index, columns)
+    if num_images == 1:
+        return [own[None] for own in tensors], place
+    longest = int(counts.max())
+    padded = [own.new_zeros((num_images, longest, *own.shape[1:])) for own in tensors]
+    return [empty.index_put(place, own) for empty, own in zip(padded, tensors, strict=True)], place

@@ -44,17 +44,29 @@ class SingleQueryAttention(BaseModule):
         Returns:
             Shape (M, C).
         """
-        to_query, to_key, to_value = self.attn.in_proj_weight.chunk(3)
-        bias_query, _, bias_value = self.attn.in_proj_bias.chunk(3)
+        context = self.attention_weights(query, keys).to(keys.dtype) @ keys
+        to_value = self.attn.in_proj_weight.chunk(3)[2].unflatten(0, (self.num_heads, -1))
+        bias_value = self.attn.in_proj_bias.chunk(3)[2]
+        context = torch.einsum('mhc,hdc->mhd', context, to_value).flatten(1) + bias_value
+        return self.attn.out_proj(context)
+
+    def attention_weights(self, query: Tensor, keys: Tensor) -> Tensor:
+        """How much each key counts.
+
+        Args:
+            query: As of :meth:`forward`.
+            keys: As of :meth:`forward`.
+
+        Returns:
+            Weights that sum to one over the keys, float32 at least. Shape (M, heads, S).
+        """
+        to_query, to_key, _ = self.attn.in_proj_weight.chunk(3)
+        bias_query = self.attn.in_proj_bias.chunk(3)[0]
         query = (query @ to_query.T + bias_query).unflatten(-1, (self.num_heads, -1))
         to_key = to_key.unflatten(0, (self.num_heads, -1))
         query = torch.einsum('mhd,hdc->mhc', query, to_key)
         query = query / math.sqrt(self.scale_channels)
-        weights = _softmax(query @ keys.transpose(1, 2)).to(keys.dtype)
-        context = weights @ keys
-        to_value = to_value.unflatten(0, (self.num_heads, -1))
-        context = torch.einsum('mhc,hdc->mhd', context, to_value).flatten(1) + bias_value
-        return self.attn.out_proj(context)
+        return _softmax(query @ keys.transpose(1, 2))
 
 
 class SplitHeadAttention(BaseModule):
@@ -99,15 +111,34 @@ class SplitHeadAttention(BaseModule):
         Returns:
             Shape (M, C).
         """
+        keys = self._slices(keys)
+        weights = self._weights_of_slices(query, keys)[:, :, None]
+        context = (weights.to(keys.dtype) @ keys)[:, :, 0]
+        return torch.einsum('mhd,hde->mhe', context, self.in_proj_weight[2]).flatten(1)
+
+    def attention_weights(self, query: Tensor, keys: Tensor) -> Tensor:
+        """How much each key counts.
+
+        Args:
+            query: As of :meth:`forward`.
+            keys: As of :meth:`forward`.
+
+        Returns:
+            Weights that sum to one over the keys, float32 at least. Shape (M, heads, S).
+        """
+        return self._weights_of_slices(query, self._slices(keys))
+
+    def _slices(self, keys: Tensor) -> Tensor:
+        """The slice of each head: (M, S, C) to (M, heads, S, C / heads)."""
+        return keys.unflatten(-1, (self.num_heads, -1)).transpose(1, 2).contiguous()
+
+    def _weights_of_slices(self, query: Tensor, keys: Tensor) -> Tensor:
         query = query.unflatten(-1, (self.num_heads, -1))
-        keys = keys.unflatten(-1, (self.num_heads, -1)).transpose(1, 2).contiguous()
-        to_query, to_key, to_value = self.in_proj_weight
+        to_query, to_key = self.in_proj_weight[:2]
         # As in SingleQueryAttention, the keys themselves need no projection.
         query = torch.einsum('mhd,hde,hfe->mhf', query, to_query, to_key)
         query = query / math.sqrt(self.scale_channels)
-        weights = _softmax(query[:, :, None] @ keys.transpose(2, 3)).to(keys.dtype)
-        context = (weights @ keys)[:, :, 0]
-        return torch.einsum('mhd,hde->mhe', context, to_value).flatten(1)
+        return _softmax(query[:, :, None] @ keys.transpose(2, 3))[:, :, 0]
 
 
 def _head_channels(channels: int, num_heads: int) -> int:

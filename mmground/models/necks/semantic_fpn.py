@@ -34,6 +34,10 @@ class SemanticFPN(BaseModule):
         out_stride: Stride of F in pixels of the network input.
         positional_encoding: Whether the coarsest level gets the encoding (the paper
             and the official code: yes).
+        out_conv: Whether the sum runs through the 1x1 convolution. The official DRMN, whose
+            levels have strides 8, 8, 16 and 32, does without.
+        keep_levels: Whether the levels that came in are returned behind F, for heads that
+            read them too.
         norm_cfg: Normalisation after each convolution.
         init_cfg: Initialisation. None is PyTorch's own, as the official code.
     """
@@ -45,6 +49,8 @@ class SemanticFPN(BaseModule):
         strides: Sequence[int] = (4, 8, 16, 32),
         out_stride: int = 8,
         positional_encoding: bool = True,
+        out_conv: bool = True,
+        keep_levels: bool = False,
         norm_cfg: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -56,7 +62,10 @@ class SemanticFPN(BaseModule):
             self._branch(width, channels, stride / out_stride, norm_cfg)
             for width, stride in zip(in_channels, strides, strict=True)
         )
-        self.out_conv = PlainConvModule(channels, channels, 1, norm_cfg=norm_cfg, bias=True)
+        self.keep_levels = keep_levels
+        self.out_conv = None
+        if out_conv:
+            self.out_conv = PlainConvModule(channels, channels, 1, norm_cfg=norm_cfg, bias=True)
         self.positional_encoding = None
         if positional_encoding:
             self.positional_encoding = SinePositionalEncoding(in_channels[-1] // 2, normalize=True)
@@ -75,22 +84,24 @@ class SemanticFPN(BaseModule):
             blocks += [nn.UpsamplingNearest2d(scale_factor=2), _conv(channels, channels, norm_cfg)]
         return nn.Sequential(*blocks)
 
-    def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor]:
+    def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Aggregate the levels.
 
         Args:
             levels: Fine to coarse, each (B, C_l, H / stride, W / stride).
 
         Returns:
-            F as a tuple of one map (B, channels, H / out_stride, W / out_stride).
+            F, (B, channels, H / out_stride, W / out_stride), and with ``keep_levels`` the levels
+            as they were given behind it.
         """
+        kept = tuple(levels) if self.keep_levels else ()
         levels = list(levels)
         if self.positional_encoding is not None:
             coarsest = levels[-1]
             mask = coarsest.new_zeros((1, *coarsest.shape[-2:]))
             levels[-1] = coarsest + self.positional_encoding(mask).to(coarsest.dtype)
         total = sum(branch(level) for branch, level in zip(self.branches, levels, strict=True))
-        return (self.out_conv(total),)
+        return (total if self.out_conv is None else self.out_conv(total), *kept)
 
 
 def _conv(in_channels: int, channels: int, norm_cfg: dict, stride: int = 1) -> PlainConvModule:

@@ -2,6 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from small_drmn import small_drmn
 from small_ppmn import batch, build, sample, write_vocabulary
 from torch import nn
 
@@ -43,15 +44,20 @@ def vocab_file(tmp_path):
     return write_vocabulary(tmp_path / 'vocab.txt')
 
 
-def test_gradients_are_the_same_and_memory_is_less(vocab_file):
-    plain, frugal = build(vocab_file), build(vocab_file)
-    ActivationCheckpointHook(PARTS).before_train(SimpleNamespace(model=frugal))
+@pytest.mark.parametrize('system', ['ppmn', 'drmn-official', 'drmn-paper'])
+def test_gradients_are_the_same_and_memory_is_less(vocab_file, system):
+    changes, parts = {}, PARTS
+    if system.startswith('drmn'):
+        changes = small_drmn(vocab_file, system.removeprefix('drmn-'))
+        parts = [name.replace('neck.1.branches', 'neck.1.layers') for name in PARTS]
+    plain, frugal = build(vocab_file, **changes), build(vocab_file, **changes)
+    ActivationCheckpointHook(parts).before_train(SimpleNamespace(model=frugal))
     expected, actual = _gradients(plain), _gradients(frugal)
     assert actual.keys() == expected.keys()
     for name, gradient in expected.items():
         assert gradient is not None, name
         torch.testing.assert_close(actual[name], gradient, atol=0, rtol=0, msg=name)
-    assert _saved_bytes(frugal) < 0.5 * _saved_bytes(plain)
+    assert _saved_bytes(frugal) < 0.6 * _saved_bytes(plain)
 
 
 def test_the_first_part_gets_its_gradients(vocab_file):

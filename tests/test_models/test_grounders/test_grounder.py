@@ -166,6 +166,36 @@ def test_own_convolutions_keep_the_initialisation_of_torch(vocab_file):
         assert conv.bias is None or conv.bias.any()
 
 
+def test_necks_that_ignore_the_padding_are_told_where_it_is(vocab_file):
+    base = small_ppmn(vocab_file)['neck']
+    norm_cfg = dict(type='GN', num_groups=4)
+    encoder = dict(type='DeformableEncoder', channels=16, num_layers=1, norm_cfg=norm_cfg)
+    fusion = dict(base[1], strides=(8, 8, 16, 32))
+    models = [
+        build(vocab_file, neck=[base[0], dict(encoder, ignore_padding=ignored), fusion]).eval()
+        for ignored in (False, True)
+    ]
+    pairs = [
+        sample('[a ring]', path='a.jpg', img_shape=(40, 60)),
+        sample('[a red star]', path='b.jpg', img_shape=(64, 24)),
+    ]
+    seen = []
+    models[1].neck[1].register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs['valid_mask']), with_kwargs=True
+    )
+    for model in models:
+        data = model.data_preprocessor(batch(*pairs))
+        with torch.no_grad():
+            maps = model(**data)
+        assert all(level.isfinite().all() for level in maps)
+    expected = torch.zeros(2, 64, 64, dtype=torch.bool)
+    expected[0, :40, :60] = True
+    expected[1, :64, :24] = True
+    assert len(seen) == 1 and torch.equal(seen[0], expected)
+    with pytest.raises(ValueError, match='place 0 of 2 images'):
+        models[1].encode_image(data['inputs'])
+
+
 def test_unknown_mode(vocab_file):
     with pytest.raises(ValueError, match='mode'):
         build(vocab_file)(**build(vocab_file).data_preprocessor(_batch()), mode='train')

@@ -17,9 +17,10 @@ AGGREGATIONS = {
 
 def _build(name, **changes):
     part = MODELS.build(dict(channels=16, ffn_channels=8, **AGGREGATIONS[name], **changes))
-    for norm in (part.attention_norm, part.ffn_norm):
-        torch.nn.init.normal_(norm.weight)
-        torch.nn.init.normal_(norm.bias)
+    for norm in part.children():
+        if isinstance(norm, torch.nn.LayerNorm):
+            torch.nn.init.normal_(norm.weight)
+            torch.nn.init.normal_(norm.bias)
     return part.double()
 
 
@@ -33,10 +34,10 @@ def _ffn(x, ffn):
     return second.weight @ torch.relu(first.weight @ x + first.bias) + second.bias
 
 
-@pytest.mark.parametrize('norm_order', ['post', 'sandwich'])
+@pytest.mark.parametrize('norm_order', ['post', 'sandwich', 'double_residual'])
 @pytest.mark.parametrize('name', AGGREGATIONS)
 def test_norm_order(name, norm_order):
-    """The code's order, and the paper's Eqs. 14-15, around every aggregation."""
+    """The code's, PPMN's Eqs. 14-15 and DRMN's Eqs. 15-16, around every aggregation."""
     part = _build(name, norm_order=norm_order)
     queries = torch.randn(3, 16, dtype=torch.float64)
     context = torch.randn(3, 5, 16, dtype=torch.float64)
@@ -47,6 +48,8 @@ def test_norm_order(name, norm_order):
         if norm_order == 'post':
             a = _layer_norm(a, part.attention_norm)
             expected = _layer_norm(a + _ffn(a, part.ffn), part.ffn_norm)
+        elif norm_order == 'double_residual':
+            expected = _ffn(_layer_norm(queries[n] + a, part.attention_norm), part.ffn)
         else:
             inner = _ffn(_layer_norm(a, part.attention_norm), part.ffn)
             expected = _layer_norm(inner, part.ffn_norm) + a
@@ -116,8 +119,17 @@ def test_the_default_is_the_official_form():
     ]
 
 
+def test_dropout_of_the_residual():
+    part = _build('MCA', norm_order='double_residual', dropout=0.5).train()
+    queries = torch.randn(3, 16, dtype=torch.float64)
+    context = torch.randn(3, 5, 16, dtype=torch.float64)
+    assert not torch.equal(part(queries, context), part(queries, context))
+    part.eval()
+    assert torch.equal(part(queries, context), part(queries, context))
+
+
 def test_unknown_forms():
-    with pytest.raises(ValueError, match="norm_order must be 'post' or 'sandwich', got 'pre'"):
+    with pytest.raises(ValueError, match=r"norm_order must be one of .*'sandwich'.*got 'pre'"):
         _build('SKNet', norm_order='pre')
     with pytest.raises(ValueError, match="scale must be 'head' or 'all', got 'none'"):
         _build('MCA', scale='none')

@@ -2,9 +2,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmground.models.heads import LCPA
+from mmground.models.heads import LCPA, MatchingState
 
 IMAGE_INDEX = torch.tensor([0, 0, 1])
+
+
+def _state(queries, pixels, logits):
+    return MatchingState(queries, logits, pixels, IMAGE_INDEX, slots=torch.tensor([0, 1, 0]))
 
 
 def test_matches_a_naive_computation():
@@ -12,7 +16,7 @@ def test_matches_a_naive_computation():
     part = LCPA(channels=16, num_points=5, aggregation=mca, smooth=False)
     mca = part.aggregation
     queries, pixels, logits = torch.randn(3, 16), torch.randn(2, 16, 4, 6), torch.randn(3, 4, 6)
-    output = part(queries, pixels, logits, IMAGE_INDEX)
+    output = part(_state(queries, pixels, logits))
     for n, image in enumerate(IMAGE_INDEX):
         best = logits[n].flatten().argsort(descending=True)[:5]
         context = torch.stack([pixels[image, :, i // 6, i % 6] for i in best])
@@ -50,7 +54,7 @@ def test_selection_takes_no_gradient():
     part = LCPA(channels=16, num_points=3)
     logits = torch.randn(3, 4, 6, requires_grad=True)
     pixels = torch.randn(2, 16, 4, 6, requires_grad=True)
-    part(torch.randn(3, 16), pixels, logits, IMAGE_INDEX).sum().backward()
+    part(_state(torch.randn(3, 16), pixels, logits)).sum().backward()
     assert logits.grad is None
     assert pixels.grad is not None
 

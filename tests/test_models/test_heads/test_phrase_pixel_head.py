@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from small_ppmn import batch, build, sample, small_ppmn, write_vocabulary
+from small_ppmn import batch, build, packed_queries, sample, small_ppmn, write_vocabulary
 
 from mmground.evaluation import PNGMetric
 from mmground.models.heads import PhrasePixelHead
@@ -11,10 +11,6 @@ from mmground.registry import MODELS
 @pytest.fixture
 def model(tmp_path):
     return build(write_vocabulary(tmp_path / 'vocab.txt')).eval()
-
-
-def _features(queries):
-    return queries.features, queries.image_index
 
 
 def _encode(model, data):
@@ -53,7 +49,7 @@ def test_losses_by_hand(model):
     feats, text, data_samples = _encode(model, data)
     losses = model.head.loss(feats, text, data_samples)
     queries = model.head.pack_queries(text, data_samples)
-    maps = model.head(feats, queries.features, queries.image_index)
+    maps = model.head(feats, queries)
     targets = []
     for own in data_samples:
         masks = F.interpolate(
@@ -84,7 +80,7 @@ def test_predictions_by_hand(model):
     with torch.no_grad():
         predictions = model.head.predict(feats, text, data_samples)
         queries = model.head.pack_queries(text, data_samples)
-        logits = model.head(feats, queries.features, queries.image_index)[-1]
+        logits = model.head(feats, queries)[-1]
     logits = F.interpolate(logits[None], scale_factor=2, mode='bilinear')[0]
     phrase = 0
     for own, prediction in zip(data_samples, predictions, strict=True):
@@ -115,7 +111,7 @@ def test_supervision_at_the_stride_of_the_map(tmp_path):
     )
     feats, text, data_samples = _encode(model, data)
     queries = model.head.pack_queries(text, data_samples)
-    maps = model.head(feats, queries.features, queries.image_index)
+    maps = model.head(feats, queries)
     losses = model.head.loss(feats, text, data_samples)
     targets = []
     for own in data_samples:
@@ -148,8 +144,8 @@ def test_supervision_at_the_stride_of_the_map(tmp_path):
         own.pred_phrases = prediction
     metric.process(None, [own.to_dict() for own in data_samples])
     assert [len(result['ious']['ppmn']) for result in metric.results] == [2, 1]
-    with pytest.raises(ValueError, match='supervision_scale must be 1 or 2, got 4'):
-        build(vocab_file, head=dict(head, supervision_scale=4))
+    with pytest.raises(ValueError, match='supervision_scale must be 1, 2, 4 or 8, got 3'):
+        build(vocab_file, head=dict(head, supervision_scale=3))
 
 
 def test_pooling_of_logits_by_hand(tmp_path):
@@ -163,7 +159,7 @@ def test_pooling_of_logits_by_hand(tmp_path):
     feats, text, data_samples = _encode(model, data)
     with torch.no_grad():
         (prediction,) = model.head.predict(feats, text, data_samples)
-        logits = model.head(feats, *_features(model.head.pack_queries(text, data_samples)))[-1]
+        logits = model.head(feats, model.head.pack_queries(text, data_samples))[-1]
     logits = F.interpolate(logits[None], scale_factor=2, mode='bilinear')[0]
     for index, own in enumerate((logits[:3], logits[3:])):
         probs = 1 / (1 + (-sum(own) / len(own)).exp())
@@ -235,6 +231,45 @@ def test_a_mask_that_vanishes_on_the_grid_is_an_empty_target(model):
     model.zero_grad()
 
 
+def test_the_initial_map_can_go_unsupervised(tmp_path):
+    vocab_file = write_vocabulary(tmp_path / 'vocab.txt')
+    head = dict(small_ppmn(vocab_file)['head'], supervise_initial=False)
+    model = build(vocab_file, head=head)
+    losses = model(**model.data_preprocessor(batch(sample('[a star]'))), mode='loss')
+    names = {f'loss_{kind}_{level}' for kind in ('bce', 'dice') for level in (1, 2)}
+    assert set(losses) == {*names, 'dropped_phrases'}
+    with pytest.raises(ValueError, match='supervise_initial'):
+        build(vocab_file, head=dict(head, num_rounds=0))
+
+
+def test_supervision_at_the_resolution_of_the_canvas(tmp_path):
+    vocab_file = write_vocabulary(tmp_path / 'vocab.txt')
+    head = dict(small_ppmn(vocab_file)['head'], supervision_scale=8, num_rounds=0)
+    model = build(vocab_file, head=head).eval()
+    data = batch(sample('[star]', ori_shape=(64, 64), img_shape=(64, 64)))
+    feats, text, data_samples = _encode(model, data)
+    logits = model.head.tensor(feats, text, data_samples)[0]
+    logits = F.interpolate(logits[None], size=(64, 64), mode='bilinear')[0]
+    masks = data_samples[0].gt_regions.masks.float()
+    expected = F.binary_cross_entropy_with_logits(logits, masks)
+    losses = model.head.loss(feats, text, data_samples)
+    torch.testing.assert_close(losses['loss_bce_0'], expected)
+
+
+def test_other_projections(tmp_path):
+    """DRMN's: none of F in the paper's form, two of the text in the official code's."""
+    vocab_file = write_vocabulary(tmp_path / 'vocab.txt')
+    head = dict(small_ppmn(vocab_file)['head'], num_rounds=0, pixel_proj='none', text_proj=True)
+    head = build(vocab_file, head=head).head
+    pixels, text = torch.randn(1, 16, 6, 5), torch.randn(3, 24)
+    (logits,) = head([pixels], packed_queries(text, torch.zeros(3, dtype=torch.int64)))
+    first, second = head.text_proj, head.query_proj
+    queries = (text @ first.weight.T + first.bias) @ second.weight.T + second.bias
+    torch.testing.assert_close(logits, torch.einsum('nc,chw->nhw', queries, pixels[0]))
+    with pytest.raises(ValueError, match="pixel_proj must be 'conv', 'linear' or 'none'"):
+        build(vocab_file, head=dict(small_ppmn(vocab_file)['head'], pixel_proj='mlp'))
+
+
 def test_target_threshold(tmp_path):
     vocab_file = write_vocabulary(tmp_path / 'vocab.txt')
     image, own = sample('[a star]', ori_shape=(32, 32), img_shape=(32, 32))
@@ -277,7 +312,7 @@ def test_phrase_queries_are_means_of_pieces(tmp_path):
 
     losses = model.head.loss(feats, text, data_samples)
     assert losses['dropped_phrases'] == 1
-    maps = model.head(feats, queries.features, queries.image_index)
+    maps = model.head(feats, queries)
     targets = model.head.targets(data_samples, maps[0].shape[-2:])[[0, 1, 3, 2]].float()
     logits = F.interpolate(maps[-1][None], scale_factor=2, mode='bilinear')[0]
     bce = F.binary_cross_entropy_with_logits(logits, targets)
@@ -321,10 +356,15 @@ def test_linear_dice_is_the_papers():
 def test_the_papers_projections_by_hand(tmp_path):
     """Eq. 1, and rounds that aggregate F while they match with their own projection of it."""
     vocab_file = write_vocabulary(tmp_path / 'vocab.txt')
-    head = dict(small_ppmn(vocab_file)['head'], num_rounds=1, linear_proj=True, shared_context=True)
+    head = dict(
+        small_ppmn(vocab_file)['head'],
+        num_rounds=1,
+        pixel_proj='linear',
+        matching_round=dict(shared_context=True),
+    )
     head = build(vocab_file, head=head).eval().head
     feats, text = torch.randn(1, 16, 6, 5), torch.randn(3, 24)
-    first, second = head([feats], text, torch.zeros(3, dtype=torch.int64))
+    first, second = head([feats], packed_queries(text, torch.zeros(3, dtype=torch.int64)))
     queries = text @ head.query_proj.weight.T + head.query_proj.bias
     pixels = torch.einsum('oc,chw->ohw', head.pixel_proj.conv.weight[:, :, 0, 0], feats[0])
     torch.testing.assert_close(first, torch.einsum('nc,chw->nhw', queries, pixels))

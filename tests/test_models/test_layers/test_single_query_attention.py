@@ -15,9 +15,12 @@ def test_equals_torch_multi_head_attention(channels, num_heads, num_keys):
     torch.nn.init.normal_(attention.attn.out_proj.bias)
     query = torch.randn(7, channels, dtype=torch.float64, requires_grad=True)
     keys = torch.randn(7, num_keys, channels, dtype=torch.float64, requires_grad=True)
-    expected, _ = attention.attn(query[:, None], keys, keys)
+    expected, expected_weights = attention.attn(
+        query[:, None], keys, keys, average_attn_weights=False
+    )
     output = attention(query, keys)
     torch.testing.assert_close(output, expected[:, 0])
+    torch.testing.assert_close(attention.attention_weights(query, keys), expected_weights[:, :, 0])
     weights = torch.randn_like(output)
     gradients = torch.autograd.grad((output * weights).sum(), (query, keys))
     expected = torch.autograd.grad((expected[:, 0] * weights).sum(), (query, keys))
@@ -33,7 +36,7 @@ def test_split_heads_equal_the_equations(channels, num_heads, scale_channels):
     query = torch.randn(7, channels, dtype=torch.float64, requires_grad=True)
     keys = torch.randn(7, 6, channels, dtype=torch.float64, requires_grad=True)
     width = channels // num_heads
-    rows = []
+    rows, expected_weights = [], torch.empty(7, num_heads, 6, dtype=torch.float64)
     for n in range(7):
         heads = []
         for d in range(num_heads):
@@ -42,10 +45,14 @@ def test_split_heads_equal_the_equations(channels, num_heads, scale_channels):
             q, k, v = query[n, own] @ w5, keys[n, :, own] @ w6, keys[n, :, own] @ w7
             scores = [q.dot(key).exp() for key in k / math.sqrt(scale_channels or width)]
             heads.append(sum(s * value for s, value in zip(scores, v, strict=True)) / sum(scores))
+            expected_weights[n, d] = (torch.stack(scores) / sum(scores)).detach()
         rows.append(torch.cat(heads))
     expected = torch.stack(rows)
     output = attention(query, keys)
     torch.testing.assert_close(output, expected)
+    with torch.no_grad():
+        weights = attention.attention_weights(query, keys)
+    torch.testing.assert_close(weights, expected_weights)
     inputs = (query, keys, attention.in_proj_weight)
     weights = torch.randn_like(output)
     gradients = torch.autograd.grad((output * weights).sum(), inputs)

@@ -61,3 +61,30 @@ def test_the_encoding_can_be_left_out():
 def test_strides_that_do_not_fit_are_an_error():
     with pytest.raises(ValueError, match='powers of two'):
         SemanticFPN(8, 8, strides=(4, 8, 16, 32), out_stride=16)
+
+
+def test_without_the_last_convolution_and_with_its_levels():
+    """As in the official DRMN, with two levels of the output's stride."""
+    neck = SemanticFPN(
+        8,
+        8,
+        (8, 8, 16, 32),
+        out_conv=False,
+        keep_levels=True,
+        norm_cfg=dict(type='GN', num_groups=2),
+    )
+    assert [sum(hasattr(block, 'conv') for block in branch) for branch in neck.branches] == [
+        1,
+        1,
+        2,
+        3,
+    ]
+    _, *coarser = _levels(8)
+    levels = [torch.randn_like(coarser[0]), *coarser]
+    feats, *kept = neck(levels)
+    assert all(own is given for own, given in zip(kept, levels, strict=True))
+    encoded = levels[3] + _naive_encoding(8, *levels[3].shape[-2:])
+    total = sum(
+        branch(level) for branch, level in zip(neck.branches, [*levels[:3], encoded], strict=True)
+    )
+    torch.testing.assert_close(feats, total, atol=1e-5, rtol=1e-5)

@@ -75,7 +75,7 @@ def test_wrong_command_lines_are_one_error(files, convert, capsys):
         (['bert', 'bert.bin', 'o.pth', '--vocab', 'no.txt'], 'vocabulary does not exist: no.txt'),
         ([*ARGV[:-1], 'no.py'], 'config file does not exist: no.py'),
         (['bert', 'bert.bin', './bert.bin', '--vocab', 'vocab.txt'], 'would replace the input'),
-        (['drmn', 'a', 'b'], "invalid choice: 'drmn'"),
+        (['other', 'a', 'b'], "invalid choice: 'other'"),
     ):
         with pytest.raises(SystemExit) as stop:
             convert(argv)

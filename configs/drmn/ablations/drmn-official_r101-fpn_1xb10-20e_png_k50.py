@@ -1,0 +1,4 @@
+# Table V, k = 50.
+_base_ = '../drmn-official_r101-fpn_1xb10-20e_png.py'
+
+model = dict(head=dict(refinement=dict(num_points=50)))

@@ -1,0 +1,6 @@
+# Table III, 3 encoder layers.
+_base_ = '../drmn-official_r101-fpn_1xb10-20e_png.py'
+
+neck = _base_.model.neck
+neck[1].num_layers = 3
+model = dict(neck=neck)

@@ -1,0 +1,4 @@
+# Table IV, 2 rounds.
+_base_ = '../drmn-official_r101-fpn_1xb10-20e_png.py'
+
+model = dict(head=dict(num_rounds=2))

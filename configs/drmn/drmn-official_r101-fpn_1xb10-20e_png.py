@@ -1,0 +1,15 @@
+# The form of the official code.
+_base_ = [
+    '../_base_/models/drmn_r101-fpn.py',
+    '../_base_/datasets/png.py',
+    '../_base_/schedules/drmn_20e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(text_encoder=dict(vocab_file={{_base_.vocab_file}}))
+train_dataloader = dict(batch_size=10)
+
+# The official code selects on its own grid, which is PPMN's.
+default_hooks = dict(checkpoint=dict(save_best='png/ppmn/AR', rule='greater'))
+# The paper's total batch of 10; it says three GPUs, but not how 10 was divided among them.
+auto_scale_lr = dict(enable=False, base_batch_size=10)

@@ -1,0 +1,29 @@
+# At 256 pixels and as wide as DRMN's shapes configs, for comparing the two.
+_base_ = './ppmn_r18-fpn_1xb16_shapes.py'
+
+channels = 64
+pipeline = [
+    dict(type='LoadGroundingImage'),
+    dict(
+        type='Resize', scale=(256, 256), keep_ratio=True, backend='pillow', interpolation='bilinear'
+    ),
+    dict(type='LoadGroundingMasks'),
+    dict(type='PackGroundingInputs'),
+]
+train_dataloader = dict(batch_size=8, dataset=dict(pipeline=pipeline))
+val_dataloader = dict(dataset=dict(pipeline=pipeline))
+test_dataloader = val_dataloader
+
+model = dict(
+    neck=[
+        dict(type='mmdet.FPN', in_channels=[32, 64, 128, 256], out_channels=channels, num_outs=4),
+        dict(type='SemanticFPN', in_channels=channels, channels=channels, out_stride=8),
+    ],
+    head=dict(
+        in_channels=channels,
+        channels=channels,
+        refinement=dict(num_points=64),
+    ),
+)
+
+auto_scale_lr = dict(base_batch_size=8)
