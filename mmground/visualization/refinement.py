@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _DPI = 120
 _PANEL_INCHES = 3.2
+_TITLE_INCHES = 2.2
 _MARGIN = 10
 _MAX_COLUMNS = 5
 _HEAT = 'inferno'
@@ -98,7 +99,7 @@ def draw_selected_points(
     weighted = True
     for index, (axes, own) in enumerate(zip(panels, rounds, strict=True), 1):
         axes.imshow(backdrop, extent=_extent(image))
-        lines = [f'round {index}: {len(own.points)} pixels of stride {own.stride}']
+        lines = [f'round {index}', f'{len(own.points)} pixels of stride {own.stride}']
         lines += _outside(image, own)
         if own.weights is None:
             weighted = False
@@ -168,7 +169,7 @@ def draw_sampling_points(
             linewidths=0.4,
             edgecolors='black',
         )
-        lines = [f'level {level}, stride {own.stride}: top {len(own.points)} samples']
+        lines = [f'level {level} of stride {own.stride}', f'top {len(own.points)} samples']
         _title(axes, '\n'.join([*lines, *_outside(image, own)]))
     colors = ScalarMappable(Normalize(0, largest), _WEIGHT)
     _colour_bar(figure, colors, 'attention weight')
@@ -231,10 +232,12 @@ def _page(image: np.ndarray, count: int, title: str) -> tuple[Figure, list[Axes]
     rows = math.ceil((count + 1) / _MAX_COLUMNS)
     columns = math.ceil((count + 1) / rows)
     scale = _PANEL_INCHES / max(height, width)
-    # A narrow panel still has room for its title.
-    size = (max(width * scale, 2.2) * columns + 1.1, (height * scale + 0.75) * rows + 0.5)
+    # A narrow panel still has room for its title, and an inch of the page's has ten letters.
+    page_width = max(width * scale, _TITLE_INCHES) * columns + 1
+    title = textwrap.fill(title, round(10 * page_width))
+    size = (page_width, (height * scale + 0.75) * rows + 0.2 * (title.count('\n') + 2))
     # Not through pyplot: no global state and no display are touched.
-    figure = Figure(figsize=size, dpi=_DPI, layout='compressed')
+    figure = Figure(figsize=size, dpi=_DPI, layout='constrained')
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in panels[count + 1 :]:
         axes.remove()
@@ -290,7 +293,12 @@ def _outside(image: np.ndarray, own: 'ImagePoints') -> Sequence[str]:
 
 
 def _colour_bar(figure: Figure, colors: ScalarMappable, label: str) -> None:
-    bar = figure.colorbar(colors, ax=figure.axes, shrink=0.9, pad=0.01, aspect=25)
+    left, right = figure.axes[0].get_xlim()
+    bottom, top = figure.axes[0].get_ylim()
+    panel = _PANEL_INCHES * min((right - left) / (bottom - top), 1)
+    # The layout does not know how far the title of a narrow panel stands out.
+    pad = 0.01 + max(_TITLE_INCHES - panel, 0) / 2 / figure.get_figwidth()
+    bar = figure.colorbar(colors, ax=figure.axes, shrink=0.9, pad=pad, aspect=25)
     bar.set_label(label, fontsize=8.5)
     bar.ax.tick_params(labelsize=8)
 
@@ -299,10 +307,11 @@ def _render(figure: Figure) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     picture = np.asarray(canvas.buffer_rgba())[..., :3]
-    # The panels' sizes follow from the image's, so that the figure's is an estimate.
+    # What goes beside the panels has no size that is known before: the rest is blank.
     inked = (picture < 255).any(-1)
     area = []
     for axis in (1, 0):
         places = np.flatnonzero(inked.any(axis))
-        area.append(slice(max(places[0] - _MARGIN, 0), places[-1] + 1 + _MARGIN))
-    return picture[tuple(area)].copy()
+        area.append(slice(places[0], places[-1] + 1))
+    margins = ((_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0))
+    return np.pad(picture[tuple(area)], margins, constant_values=255)

@@ -13,6 +13,7 @@ from mmground.visualization import (
     draw_sampling_points,
     draw_selected_points,
     missing_pictures,
+    refinement,
 )
 
 GREY = 200
@@ -160,7 +161,8 @@ def test_titles_say_what_is_drawn(monkeypatch):
     trace = make_trace(torch.zeros(2, 2, 8, 12), [own])
     draw_selected_points(image(), trace, 0)
     assert titles[1].splitlines() == [
-        'round 1: 2 pixels of stride 8',
+        'round 1',
+        '2 pixels of stride 8',
         '1 of them outside the image',
         'largest weight 0.75',
     ]
@@ -176,14 +178,34 @@ def test_titles_say_what_is_drawn(monkeypatch):
     ]
 
 
-def test_any_shape_and_number_of_rounds():
+@pytest.mark.parametrize('shape', [(40, 400), (400, 40), (50, 50)])
+@pytest.mark.parametrize('num_rounds', [0, 3, 7])
+def test_titles_have_room(monkeypatch, shape, num_rounds):
+    figures = []
+    render = refinement._render
+    monkeypatch.setattr(
+        refinement, '_render', lambda figure: (figures.append(figure), render(figure))[1]
+    )
+    rounds = [selected_round()] * num_rounds
     text = 'a very long phrase that says $ and _ and \\frac{ ' * 5
-    for shape in ((40, 400), (400, 40)):
-        trace = make_trace(torch.randn(8, 2, 8, 8), [RoundRecord()] * 7, text=text)
-        geometry = Geometry(shape, (64, 64), canvas_shape=(64, 64))
-        trace.sample.set_metainfo(dict(geometry=geometry))
-        picture = draw_response_maps(np.full((*shape, 3), GREY, np.uint8), trace, 0)
-        # White margins, and nothing cut off by the edge.
+    trace = make_trace(torch.randn(num_rounds + 1, 2, 8, 8), rounds, text=text)
+    geometry = Geometry(shape, (64, 64), canvas_shape=(64, 64))
+    trace.sample.set_metainfo(dict(geometry=geometry))
+    ground = np.full((*shape, 3), GREY, np.uint8)
+    pictures = [draw_response_maps(ground, trace, 0)]
+    if num_rounds:
+        pictures.append(draw_selected_points(ground, trace, 0, query=0))
+    for figure, picture in zip(figures, pictures, strict=True):
+        titles = [axes.title for axes in figure.axes if axes.get_title()]
+        assert len(titles) >= num_rounds + 1
+        boxes = [text.get_window_extent() for text in (*titles, figure._suptitle)]
+        panels = [axes.get_window_extent() for axes in figure.axes]
+        page = figure.bbox
+        for index, box in enumerate(boxes):
+            assert page.x0 <= box.x0 and box.x1 <= page.x1
+            assert page.y0 <= box.y0 and box.y1 <= page.y1
+            others = [*boxes[:index], *panels]
+            assert not any(box.overlaps(other) for other in others)
         for edge in (picture[:5], picture[-5:], picture[:, :5], picture[:, -5:]):
             assert (edge == 255).all()
 
