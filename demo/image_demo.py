@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from mmengine.config import DictAction
 
 from mmground.apis import GroundingInferencer
+from mmground.utils.cli import add_trust_argument
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -35,11 +36,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='also merge the phrases into a panoptic segmentation, in COCO format (panoptic)',
     )
     parser.add_argument('--show', action='store_true', help='show the pictures in a window')
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='load a checkpoint that holds arbitrary Python objects, which may run code',
-    )
+    add_trust_argument(parser)
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='settings of the config: key=value'
     )

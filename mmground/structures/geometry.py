@@ -54,14 +54,15 @@ class Geometry:
         Raises:
             ValueError: If the canvas is unknown.
         """
-        self._check_canvas()
+        self.check_canvas()
         inside = []
         for axis, area in enumerate(self.image_area):
             centres = (torch.arange(shape[axis]) + 0.5) * (self.canvas_shape[axis] / shape[axis])
             inside.append((centres >= area.start) & (centres < area.stop))
         return inside[0][:, None] & inside[1]
 
-    def _check_canvas(self) -> None:
+    def check_canvas(self) -> None:
+        """Raise a ValueError if the canvas is unknown."""
         if self.canvas_shape is None:
             raise ValueError(
                 'the canvas size is unknown: call Geometry.on_canvas(shape) with the '
@@ -162,7 +163,7 @@ class Geometry:
         Raises:
             ValueError: If the canvas is unknown.
         """
-        self._check_canvas()
+        self.check_canvas()
         rows, columns = self.image_area
         maps = _resize(maps, self.canvas_shape)[..., rows, columns]
         if self.flip:

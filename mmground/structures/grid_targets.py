@@ -34,11 +34,7 @@ def grid_targets(
             f'masks of {tuple(masks.shape[1:])} pixels do not belong to an image of '
             f'{tuple(geometry.ori_shape)} (height, width)'
         )
-    if geometry.canvas_shape is None:
-        raise ValueError(
-            'the canvas size is unknown: call Geometry.on_canvas(shape) with the padded '
-            'size of the batch first'
-        )
+    geometry.check_canvas()
     height, width = geometry.canvas_shape
     if height % stride or width % stride:
         raise ValueError(

@@ -331,7 +331,7 @@ def _head_losses(cfg: Config, args: argparse.Namespace, phrases: int) -> Callabl
     model.train()
     data = model.data_preprocessor(batch, training=True)
     samples = data['data_samples']
-    names = ['backbone', *(f'neck.{i}' for i in range(len(model.neck)))]
+    names = list(model.image_parts)
     with torch.no_grad():
         text = model.encode_text(samples)
         feats = data['inputs']

@@ -76,12 +76,12 @@ class Grounder(BaseModel):
         return self._frozen
 
     @property
-    def _image_parts(self) -> list[str]:
+    def image_parts(self) -> list[str]:
         """Names of the parts that an image runs through, in order."""
         return ['backbone', *(f'neck.{i}' for i in range(len(self.neck)))]
 
     def _freeze(self, frozen: Sequence[str], dropout_in_frozen: Sequence[str]) -> None:
-        image_parts = self._image_parts
+        image_parts = self.image_parts
         names = set()
         for name in frozen:
             names |= set(image_parts[1:]) if name == 'neck' else {name}
@@ -143,8 +143,8 @@ class Grounder(BaseModel):
             return part(feats, **masks) if getattr(part, 'ignore_padding', False) else part(feats)
 
         # Frozen parts come first.
-        frozen = [name for name in self._image_parts if name in self._frozen]
-        trained = self._image_parts[len(frozen) :]
+        frozen = [name for name in self.image_parts if name in self._frozen]
+        trained = self.image_parts[len(frozen) :]
         learning = torch.is_grad_enabled() and bool(trained)
         feats = images
         if not images.is_cuda and (frozen or not learning):

@@ -1,4 +1,4 @@
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from mmengine.model import BaseModule
@@ -79,8 +79,8 @@ class RefinedPixelRound(BaseModule):
         for own_index, own_pixels in refined:
             own_logits = torch.einsum('mc,mkc->mk', queries, own_pixels).to(logits.dtype)
             logits = logits.scatter(1, own_index, own_logits)
-        fields = vars(replace(state, queries=queries, logits=logits.view_as(state.logits)))
-        return RefinedPixelState(**{**fields, 'refined': refined})
+        changes = dict(queries=queries, logits=logits.view_as(state.logits), refined=refined)
+        return RefinedPixelState(**vars(state) | changes)
 
 
 def take_refined(pixels: Tensor, index: Tensor, old_index: Tensor, old_pixels: Tensor) -> Tensor:
