@@ -274,6 +274,7 @@ REFER_IMAGES = {
     13: (30, 20),
     14: (18, 18),
     15: (16, 40),
+    16: (16, 16),
 }
 REFER_CATEGORIES = [
     dict(id=1, name='person', supercategory='person'),
@@ -301,7 +302,7 @@ def _annotation(id_, image_id, category_id, *rectangles):
 
 
 def refer_annotations() -> list[dict]:
-    """Annotations of RefCOCO's form; the second has two polygons, the last is referred by none."""
+    """Annotations of RefCOCO's form; the second has two polygons, 107 is referred by none."""
     return [
         _annotation(101, 11, 1, (2.5, 3.25, 10.0, 12.5)),
         _annotation(102, 11, 18, (16, 4, 4, 8), (24, 4, 6.5, 8)),
@@ -310,6 +311,7 @@ def refer_annotations() -> list[dict]:
         _annotation(105, 14, 18, (4, 4, 6, 6)),
         _annotation(106, 15, 18, (10, 2, 20, 10)),
         _annotation(107, 15, 1, (1, 1, 3, 3)),
+        _annotation(108, 16, 1, (1, 1, 8, 12)),
     ]
 
 
@@ -343,7 +345,7 @@ def refcoco_refs() -> list[dict]:
         _ref(2, 103, 12, 'train', 'woman in a café'),
         _ref(3, 102, 11, 'train', 'two-part dog on the right', 'dog', 'right'),
         _ref(4, 104, 13, 'val', 'tall person'),
-        _ref(5, 104, 13, 'testA', 'the person', 'standing one'),
+        _ref(5, 108, 16, 'testA', 'the person', 'standing one'),
         _ref(6, 105, 14, 'testB', 'the dog'),
     ]
 
