@@ -96,6 +96,8 @@ def sample_to_line(sample: dict) -> str:
             offset=geometry.offset,
             flip=geometry.flip,
             canvas_shape=geometry.canvas_shape,
+            ratio=geometry.ratio,
+            crop=geometry.crop,
         )
     return json.dumps(record, ensure_ascii=False, separators=(',', ':'))
 
@@ -222,15 +224,12 @@ def _record_to_sample(record: dict) -> GroundingDataSample:
     entries = record['predictions']
     sample.pred_phrases = _dicts_to_instances('predictions', entries, shape)
     if 'geometry' in record:
-        geometry = record['geometry']
-        canvas_shape = tuple(geometry['canvas_shape'])
-        geometry = Geometry(
-            shape,
-            tuple(geometry['img_shape']),
-            tuple(geometry['offset']),
-            geometry['flip'],
-            canvas_shape,
-        )
+        # JSON has lists where the geometry has tuples; a file of earlier days lacks some keys.
+        fields = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in record['geometry'].items()
+        }
+        geometry = Geometry(shape, **fields)
         sample.set_metainfo(dict(img_shape=geometry.img_shape, geometry=geometry))
         codes = [entry['grid_mask'] for entry in entries]
         masks = decode_masks(codes, tuple(codes[0]['size']))
