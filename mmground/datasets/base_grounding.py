@@ -1,7 +1,7 @@
 import gc
 import random
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,6 +15,7 @@ from .packed_records import PackedRecords
 from .samplers import SeededIndex
 
 _FILTERS = ('img_ids', 'sample_ids')
+_CONTROLS = (None, 'shuffled_text', 'shuffled_in_image')
 
 
 class BaseGroundingDataset(BaseDataset):
@@ -48,7 +49,10 @@ class BaseGroundingDataset(BaseDataset):
             largest count, whose phrases are used again from the first on. The assignment
             is the same in every run, and is made before ``filter_cfg`` and ``indices``
             apply, so a part of the data set sees the same texts as the whole. The donor's
-            id stands in the record's ``text_sample_id``.
+            id stands in the record's ``text_sample_id``. ``'shuffled_in_image'``, for referring
+            expressions: a record reads an expression of another target of its own image, so
+            that what the text says of the image at large stays true; where the image has no
+            other target to spare, one of another image as above.
         filter_cfg: ``img_ids`` and/or ``sample_ids``: lists of what to keep.
         backend_args: File backend of :mod:`mmengine.fileio` for annotation files.
         **kwargs: See :class:`mmengine.dataset.BaseDataset`.
@@ -66,8 +70,8 @@ class BaseGroundingDataset(BaseDataset):
         backend_args: dict | None = None,
         **kwargs,
     ):
-        if control not in (None, 'shuffled_text'):
-            raise ValueError(f"control must be None or 'shuffled_text', got {control!r}")
+        if control not in _CONTROLS:
+            raise ValueError(f'control must be one of {_CONTROLS}, got {control!r}')
         unknown = set(filter_cfg or ()) - set(_FILTERS)
         if unknown:
             raise ValueError(f'filter_cfg takes the keys {_FILTERS}, got {sorted(unknown)}')
@@ -103,7 +107,7 @@ class BaseGroundingDataset(BaseDataset):
         """
         with _garbage_collector_off():
             records = self._load_checked_records()
-            if self.control == 'shuffled_text':
+            if self.control:
                 records = PackedRecords(self._shuffle_text(records))
         return records if self.serialize_data else list(records)
 
@@ -158,17 +162,29 @@ class BaseGroundingDataset(BaseDataset):
         return records
 
     def _shuffle_text(self, records: Sequence[dict]) -> Iterator[dict]:
-        image_ids, counts = [], []
+        image_ids, counts, targets = [], [], []
         for record in records:
             image_ids.append(record['img_id'])
             counts.append(len(record['phrases']))
+            targets.append(record.get('ann_id'))
         donors = text_donors(image_ids, counts)
+        if self.control == 'shuffled_in_image':
+            if None in targets:
+                raise ValueError(
+                    f'{self.ann_file}: control shuffled_in_image needs to know which samples have '
+                    'the same target: their ann_id'
+                )
+            inside = text_donors_in_image(image_ids, targets)
+            donors = [
+                other if own is None else own for own, other in zip(inside, donors, strict=True)
+            ]
         larger = sum(counts[donor] > counts[i] for i, donor in enumerate(donors))
         smaller = sum(counts[donor] < counts[i] for i, donor in enumerate(donors))
+        same = sum(image_ids[donor] == image_ids[i] for i, donor in enumerate(donors))
         print_log(
-            f'{self.ann_file}: control shuffled_text: each of {len(records)} samples reads the '
-            f'text of another image ({larger} of a text with more phrases, {smaller} of one '
-            'with fewer)',
+            f'{self.ann_file}: control {self.control}: {same} of {len(records)} samples read a text '
+            f'about another target of their image, the others the text of another image '
+            f'({larger} of a text with more phrases, {smaller} of one with fewer)',
             logger='current',
         )
         for record, donor in zip(records, (records[i] for i in donors), strict=True):
@@ -282,12 +298,8 @@ def text_donors(img_ids: Sequence[str], phrase_counts: Sequence[int]) -> list[in
 
     donors = [-1] * len(img_ids)
     for line in lines.values():
-        share = defaultdict(int)
-        for i in line:
-            share[img_ids[i]] += 1
-        shift = max(share.values())
-        for place, i in enumerate(line):
-            donors[i] = line[(place + shift) % len(line)]
+        for i, donor in _shifted(line, img_ids):
+            donors[i] = donor
 
     counts = sorted(lines)
     for i, donor in enumerate(donors):
@@ -301,3 +313,35 @@ def text_donors(img_ids: Sequence[str], phrase_counts: Sequence[int]) -> list[in
                 if img_ids[other] != img_ids[i]
             )
     return donors
+
+
+def text_donors_in_image(img_ids: Sequence[str], targets: Sequence[int | str]) -> list[int | None]:
+    """Whose text each sample reads, if its image has an expression of another target to spare.
+
+    The samples of an image stand in a line, target by target, which is shifted as in
+    :func:`text_donors`: every text is used once, unless one target has more than half of them.
+
+    Args:
+        img_ids: The samples' images.
+        targets: What the samples refer to.
+
+    Returns:
+        Per sample the index of a sample of the same image and another target, or None.
+    """
+    lines = defaultdict(list)
+    for i in sorted(range(len(img_ids)), key=lambda i: (str(targets[i]), i)):
+        lines[img_ids[i]].append(i)
+    donors: list[int | None] = [None] * len(img_ids)
+    for line in lines.values():
+        for i, donor in _shifted(line, targets):
+            if targets[donor] != targets[i]:
+                donors[i] = donor
+    return donors
+
+
+def _shifted(line: Sequence[int], groups: Sequence) -> Iterator[tuple[int, int]]:
+    """Pairs of the elements of a line, which stand group by group, and those that are as far behind
+    them, around the end, as the largest group is long."""
+    shift = max(Counter(groups[i] for i in line).values())
+    for place, i in enumerate(line):
+        yield i, line[(place + shift) % len(line)]

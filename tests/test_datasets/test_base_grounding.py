@@ -4,7 +4,11 @@ import gc
 import pytest
 
 from mmground.datasets import BaseGroundingDataset
-from mmground.datasets.base_grounding import check_record, text_donors
+from mmground.datasets.base_grounding import (
+    check_record,
+    text_donors,
+    text_donors_in_image,
+)
 
 
 def record(sample_id, img_id, num_phrases):
@@ -131,6 +135,36 @@ def test_text_donors_need_two_images():
         text_donors(['a', 'a'], [1, 2])
 
 
+def test_text_donors_in_image():
+    #          0 1 2 3  4 5 6  7 8
+    images = 'aaaabbbcc'
+    targets = [1, 1, 2, 2, 3, 3, 4, 5, 5]
+    donors = text_donors_in_image(images, targets)
+    assert sorted(donors[:4]) == [0, 1, 2, 3]
+    # Target 3 has two of three expressions: one of them finds no other's.
+    assert sorted(map(str, donors[4:7])) == ['4', '6', 'None']
+    assert donors[7:] == [None, None]
+    for i, donor in enumerate(donors):
+        if donor is not None:
+            assert images[donor] == images[i] and targets[donor] != targets[i]
+
+
+def test_shuffled_in_image():
+    records = [
+        {**record(f's{i}', f'img{i // 3}', 1), 'ann_id': [1, 1, 2, 3, 4, 5, 6, 6, 6][i]}
+        for i in range(9)
+    ]
+    dataset = ToyDataset(records, control='shuffled_in_image')
+    for before, after in zip(records, dataset, strict=True):
+        donor = records[int(after['text_sample_id'][1:])]
+        assert donor['ann_id'] != before['ann_id']
+        assert after['text'] == donor['text'] and after['regions'] == before['regions']
+        only_target = before['img_id'] == 'img2'
+        assert only_target == (donor['img_id'] != before['img_id']) or before['ann_id'] == 1
+    with pytest.raises(ValueError, match='needs to know .* ann_id'):
+        ToyDataset(many_records(), control='shuffled_in_image')
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
@@ -164,7 +198,7 @@ def test_data_set_errors():
         ToyDataset([record('a', 'x', 1), record('a', 'y', 1)])
     with pytest.raises(ValueError, match=r'toy.json: no sample is left'):
         ToyDataset([])
-    with pytest.raises(ValueError, match="control must be None or 'shuffled_text'"):
+    with pytest.raises(ValueError, match="control must be one of .*'shuffled_text'"):
         ToyDataset(many_records(), control='shuffle')
     with pytest.raises(ValueError, match=r"filter_cfg takes .* got \['min_size'\]"):
         ToyDataset(many_records(), filter_cfg=dict(min_size=3))
