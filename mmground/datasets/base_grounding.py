@@ -182,8 +182,8 @@ class BaseGroundingDataset(BaseDataset):
         smaller = sum(counts[donor] < counts[i] for i, donor in enumerate(donors))
         same = sum(image_ids[donor] == image_ids[i] for i, donor in enumerate(donors))
         print_log(
-            f'{self.ann_file}: control {self.control}: {same} of {len(records)} samples read a text '
-            f'about another target of their image, the others the text of another image '
+            f'{self.ann_file}: control {self.control}: {same} of {len(records)} samples read a '
+            'text about another target of their image, the others the text of another image '
             f'({larger} of a text with more phrases, {smaller} of one with fewer)',
             logger='current',
         )

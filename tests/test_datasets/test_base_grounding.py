@@ -142,7 +142,7 @@ def test_text_donors_in_image():
     donors = text_donors_in_image(images, targets)
     assert sorted(donors[:4]) == [0, 1, 2, 3]
     # Target 3 has two of three expressions: one of them finds no other's.
-    assert sorted(map(str, donors[4:7])) == ['4', '6', 'None']
+    assert donors[4:7].count(None) == 1
     assert donors[7:] == [None, None]
     for i, donor in enumerate(donors):
         if donor is not None:
@@ -161,7 +161,7 @@ def test_shuffled_in_image():
         assert after['text'] == donor['text'] and after['regions'] == before['regions']
         only_target = before['img_id'] == 'img2'
         assert only_target == (donor['img_id'] != before['img_id']) or before['ann_id'] == 1
-    with pytest.raises(ValueError, match='needs to know .* ann_id'):
+    with pytest.raises(ValueError, match=r'needs to know .* ann_id'):
         ToyDataset(many_records(), control='shuffled_in_image')
 
 
@@ -198,7 +198,7 @@ def test_data_set_errors():
         ToyDataset([record('a', 'x', 1), record('a', 'y', 1)])
     with pytest.raises(ValueError, match=r'toy.json: no sample is left'):
         ToyDataset([])
-    with pytest.raises(ValueError, match="control must be one of .*'shuffled_text'"):
+    with pytest.raises(ValueError, match=r"control must be one of .*'shuffled_text'"):
         ToyDataset(many_records(), control='shuffle')
     with pytest.raises(ValueError, match=r"filter_cfg takes .* got \['min_size'\]"):
         ToyDataset(many_records(), filter_cfg=dict(min_size=3))
