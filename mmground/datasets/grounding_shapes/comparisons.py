@@ -17,8 +17,8 @@ def find_comparisons(things: Sequence[Thing]) -> dict[str, int]:
     """What can be said of single members of a group by comparing them with the others.
 
     A thing is told by its size only if the next in size differs by :data:`MIN_SIZE_RATIO`, and
-    by its place in the row only if its neighbours are :data:`MIN_STEP` away. "Smaller" is said
-    of two, "smallest" of more, "second" of at least three.
+    by its place in the row only if its neighbours are :data:`MIN_STEP` away. "Smaller" and "left"
+    are said of two, "smallest" and "leftmost" of more, "second" of more as well.
 
     Args:
         things: The group, at least two.
@@ -35,7 +35,11 @@ def find_comparisons(things: Sequence[Thing]) -> dict[str, int]:
         found['smaller' if two else 'smallest'] = int(order[0])
     if ratios[-1] >= MIN_SIZE_RATIO:
         found['larger' if two else 'largest'] = int(order[-1])
-    for axis, first, last in (('x', 'leftmost', 'rightmost'), ('y', 'topmost', 'lowest')):
+    ends = {
+        'x': ('left', 'right') if two else ('leftmost', 'rightmost'),
+        'y': ('upper', 'lower') if two else ('topmost', 'lowest'),
+    }
+    for axis, (first, last) in ends.items():
         places = np.array([getattr(thing, axis) for thing in things])
         order = np.argsort(places)
         clear = np.diff(places[order]) >= MIN_STEP

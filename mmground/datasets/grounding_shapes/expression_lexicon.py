@@ -20,9 +20,13 @@ CORNERS = {
 
 COMPARISONS = {
     'smaller': ('smaller',),
-    'larger': ('larger', 'bigger'),
+    'larger': ('bigger', 'larger'),
     'smallest': ('smallest',),
-    'largest': ('largest', 'biggest'),
+    'largest': ('biggest', 'largest'),
+    'left': ('left', 'leftmost'),
+    'right': ('right', 'rightmost'),
+    'upper': ('top', 'upper'),
+    'lower': ('bottom', 'lower'),
     'leftmost': ('leftmost',),
     'rightmost': ('rightmost',),
     'topmost': ('topmost', 'highest'),
@@ -30,13 +34,12 @@ COMPARISONS = {
     'second from the left': ('second',),
     'second from the right': ('second',),
 }
-"""How a thing compares to others of which the same can be said -> adjectives."""
+"""How a thing compares to others of which the same can be said -> adjectives, of which the last
+can do without the noun: "the larger of the two". The forms for two come before those for more.
+"""
 
 SIZE_COMPARISONS = frozenset({'smaller', 'larger', 'smallest', 'largest'})
 """The comparisons of size; the others are of place."""
-
-SHORT_OF_TWO = {'leftmost': 'left', 'rightmost': 'right', 'topmost': 'top', 'lowest': 'bottom'}
-"""Comparison -> short adjective where there are two to choose from: "the left star"."""
 
 ENDS = {'second from the left': ('from', 'left'), 'second from the right': ('from', 'right')}
 """Comparison -> preposition and end of the row from which one counts."""

@@ -1,19 +1,20 @@
 """Referring expressions: texts that are true of exactly one thing of a scene.
 
 A :class:`Reference` is what an expression says. It is one of four types, by what it cannot do
-without: left out, something else would fit as well. So a model that is deaf to, say, relations
-fails on the relation type.
+without: left out, something else would fit as well. So a reader who is deaf to, say, relations
+fails on the type ``relation``. Expressions of the type ``attribute`` do without the other three.
 """
 
+import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from . import expression_lexicon as words
 from .comparisons import find_comparisons
-from .lexicon import NUMBERS, PICTURES, POSITIONS, RELATIONS, STUFF
+from .lexicon import NUMBERS, PICTURES, POSITIONS, RELATIONS, STUFF, THINGS
 from .phrases import (
     Describer,
     Description,
@@ -29,7 +30,7 @@ from .phrases import (
 
 TYPES = ('attribute', 'size', 'position', 'relation')
 
-_LONE_WEIGHT = 0.1
+_LONE_WEIGHT = 0.05
 """Of a thing without another of its kind, against 1: its kind alone would do."""
 
 _TRIES = 10
@@ -60,21 +61,21 @@ FLAVOURS = {
         mix=dict(attribute=0.3, size=0.15, position=0.4, relation=0.15),
         located=True,
         full=False,
-        refs=(2, 4),
+        refs=(3, 4),
         sentences=(2, 3),
     ),
     'refcoco+': Flavour(
         mix=dict(attribute=0.5, size=0.25, position=0.0, relation=0.25),
         located=False,
         full=False,
-        refs=(2, 4),
+        refs=(3, 4),
         sentences=(2, 3),
     ),
     'refcocog': Flavour(
         mix=dict(attribute=0.15, size=0.15, position=0.2, relation=0.5),
         located=True,
         full=True,
-        refs=(2, 3),
+        refs=(2, 4),
         sentences=(1, 3),
     ),
 }
@@ -132,7 +133,10 @@ class Reference:
 
 
 def refer(
-    describer: Describer, flavour: Flavour, rng: np.random.Generator
+    describer: Describer,
+    flavour: Flavour,
+    rng: np.random.Generator,
+    among: Collection[str] = frozenset(THINGS),
 ) -> list[tuple[int, list[Expression]]]:
     """Refer to some things of a scene.
 
@@ -140,13 +144,16 @@ def refer(
         describer: Of the scene.
         flavour: What the expressions are to be like.
         rng: Source of all randomness.
+        among: Kinds of the things that may be referred to.
 
     Returns:
         Pairs of a thing (index in ``scene.things``) and its expressions, at least one.
     """
     offers: dict[str, dict[int, list[Reference]]] = {kind: defaultdict(list) for kind in TYPES}
     for reference in find_references(describer, flavour.located):
-        offers[reference.type][reference.target].append(reference)
+        # A full noun phrase names the kind.
+        if not flavour.full or reference.description.kind is not None:
+            offers[reference.type][reference.target].append(reference)
     kinds = [thing.kind for thing in describer.scene.things]
     weights = np.array([1.0 if kinds.count(kind) > 1 else _LONE_WEIGHT for kind in kinds])
     types, shares = list(flavour.mix), list(flavour.mix.values())
@@ -161,7 +168,9 @@ def refer(
         able = [
             target
             for target in range(len(kinds))
-            if target not in refs and all(target in offers[kind] for kind in drawn)
+            if target not in refs
+            and kinds[target] in among
+            and all(target in offers[kind] for kind in drawn)
         ]
         if not able:
             continue
@@ -183,8 +192,10 @@ def _express(
         for _ in range(_TRIES):
             reference = _choose(references, rng)
             text = (_word_fully if flavour.full else _word_briefly)(reference, describer, rng)
-            if text not in found:
-                found[text] = Expression(text, reference.type)
+            # Articles make no other expression.
+            said = re.sub(r'\b(a|an|the) ', '', text)
+            if said not in found:
+                found[said] = Expression(text, reference.type)
                 break
     return list(found.values())
 
@@ -279,8 +290,6 @@ def _word_briefly(reference: Reference, describer: Describer, rng: np.random.Gen
     name = _marked_nominal(description, rng, words.UNNAMED)
     if comparison is not None:
         adjective = pick(words.COMPARISONS[comparison], rng)
-        if reference.group == 2 and comparison in words.SHORT_OF_TWO and rng.random() < 0.6:
-            adjective = words.SHORT_OF_TWO[comparison]
         name = [adjective, *name]
         if comparison in words.ENDS:
             preposition, end = words.ENDS[comparison]
@@ -315,6 +324,7 @@ def _word_fully(reference: Reference, describer: Describer, rng: np.random.Gener
             preposition, side = words.ENDS[comparison]
             end = [preposition, 'the', side]
         elif rng.random() < 0.4:
+            adjective = words.COMPARISONS[comparison][-1]
             number = NUMBERS[reference.group - 1]
             plural = nominal(description, reference.group, rng)
             return ' '.join(['the', adjective, 'of', 'the', number, *plural])
@@ -333,11 +343,9 @@ def _word_fully(reference: Reference, describer: Describer, rng: np.random.Gener
     if relation == 'on':
         clauses += _on(scene.stuff[region].kind, rng)
     else:
-        # Where it stands is told now and then though it is not needed.
+        # Where it stands is told now and then, in vain.
         if rng.random() < (0.6 if reference.type in ('attribute', 'size') else 0.2):
-            for stuff, own in enumerate(scene.stuff):
-                if judge_relation(scene, reference.target, 'on', stuff):
-                    clauses += _on(own.kind, rng)
+            clauses += _footing(reference, describer, rng)
         if relation is not None:
             anchor = _anchor(describer, region, rng)
             clauses += [pick(RELATIONS[relation], rng), 'the', *anchor]
@@ -352,6 +360,17 @@ def _marked_nominal(description: Description, rng: np.random.Generator, *unnamed
     if marks is not None and description.kind is not None and rng.random() < 0.35:
         return [*nominal(replace(description, texture=None), 1, rng, *unnamed), marks]
     return nominal(description, 1, rng, *unnamed)
+
+
+def _footing(reference: Reference, describer: Describer, rng: np.random.Generator) -> list[str]:
+    """ "on the grass", if what the type stands for is needed nevertheless."""
+    things = {reference.target}
+    if reference.type in ('size', 'position'):
+        things = _fitting_without_size(describer, reference.description)
+    for region, stuff in enumerate(describer.scene.stuff):
+        if all(judge_relation(describer.scene, thing, 'on', region) for thing in things):
+            return _on(stuff.kind, rng)
+    return []
 
 
 def _on(kind: str, rng: np.random.Generator) -> list[str]:

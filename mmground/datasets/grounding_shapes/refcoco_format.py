@@ -23,10 +23,14 @@ from .coco_format import (
     thing_annotations,
 )
 from .expressions import FLAVOURS, TYPES, refer
+from .lexicon import THINGS
 
 TEST_A_KINDS = frozenset({'ball', 'box', 'triangle', 'cross', 'ring', 'diamond'})
 """Kinds of things in testA, the geometric figures, as people are in RefCOCO's; the others, the
 pictorial ones, are in testB."""
+
+TEST_KINDS = {'testA': TEST_A_KINDS, 'testB': frozenset(THINGS) - TEST_A_KINDS}
+"""Test split -> kinds of the things that its expressions are of."""
 
 
 class RefCOCOFormat(BaseFormat):
@@ -44,13 +48,18 @@ class RefCOCOFormat(BaseFormat):
 
         Returns:
             ``image`` and ``annotations``, entries of ``instances.json``; ``refs``, entries of
-            the refs file without their running numbers; ``things``, how many there are of the
-            kind of each ref.
+            the refs file without their running numbers.
         """
         folder = f'{image.split}2017'
         stem = f'{image.image_id:012d}'
         kinds = [thing.kind for thing in image.scene.things]
-        pairs = refer(image.describer, FLAVOURS[self.name], image.rng(self.name))
+        split = self._ref_split(image.split, kinds)
+        pairs = refer(
+            image.describer,
+            FLAVOURS[self.name],
+            image.rng(self.name),
+            TEST_KINDS.get(split, frozenset(THINGS)),
+        )
         return dict(
             image=image_entry(image, f'{folder}/{stem}.jpg'),
             annotations=thing_annotations(image),
@@ -59,7 +68,7 @@ class RefCOCOFormat(BaseFormat):
                     ann_id=annotation_id(image, thing),
                     image_id=image.image_id,
                     category_id=CATEGORY_IDS[kinds[thing]],
-                    split=self._ref_split(image.split, kinds[thing]),
+                    split=split,
                     # No such file: the real sets name their images so, too.
                     file_name=f'{folder}/{stem}_{thing}.jpg',
                     sentences=[
@@ -76,10 +85,12 @@ class RefCOCOFormat(BaseFormat):
             ],
         )
 
-    def _ref_split(self, split: str, kind: str) -> str:
-        if split == 'test' and self.test_by_kind:
-            return 'testA' if kind in TEST_A_KINDS else 'testB'
-        return split
+    def _ref_split(self, split: str, kinds: list[str]) -> str:
+        """The split of the refs in an image: an image is in testA or in testB, by what it shows
+        more of."""
+        if split != 'test' or not self.test_by_kind:
+            return split
+        return max(TEST_KINDS, key=lambda own: sum(kind in TEST_KINDS[own] for kind in kinds))
 
     def _raw(self, text: str) -> str:
         """The text as someone would have typed it."""
@@ -148,7 +159,7 @@ class RefCOCOFormat(BaseFormat):
         """The mix of types that is aimed at, and the kinds of testA."""
         settings = dict(mix=FLAVOURS[self.name].mix)
         if self.test_by_kind:
-            settings['test_a_kinds'] = sorted(TEST_A_KINDS)
+            settings['test_kinds'] = {split: sorted(kinds) for split, kinds in TEST_KINDS.items()}
         return settings
 
 
