@@ -76,7 +76,7 @@ FLAVOURS = {
         located=True,
         full=True,
         refs=(2, 4),
-        sentences=(1, 3),
+        sentences=(2, 2),
     ),
 }
 """After RefCOCO (short, by attributes and places), RefCOCO+ (the same without words of
