@@ -34,6 +34,28 @@ def test_command_line(tmp_path):
         assert (root / 'annotations' / f'png_coco_{split}2017.json').is_file()
 
 
+def test_refcoco_family(tool, tmp_path, capsys):
+    root = tmp_path / 'shapes'
+    formats = ['--format', 'refcoco', 'refcoco+', 'refcocog', 'png']
+    assert tool.main(small(root, *formats, '--val', '2', '--test', '3')) == 0
+    printed = capsys.readouterr().out
+    assert 'refcoco+ test: images 3, refs ' in printed and 'coco val: images 2, ' in printed
+    assert len(list((root / 'images' / 'test2017').iterdir())) == 3
+    for name in ('refcoco/refs(unc).p', 'refcoco+/refs(unc).p', 'refcocog/refs(umd).p'):
+        assert (root / name).is_file()
+    assert (root / 'annotations/instances_val2017.json').is_file()
+    assert (root / 'annotations/png_coco_val2017.json').is_file()
+
+
+def test_as_many_test_images_as_val_images(tool, tmp_path, capsys):
+    root = tmp_path / 'shapes'
+    assert tool.main(small(root, '--format', 'refcocog', '--val', '2')) == 0
+    counts = json.loads((root / 'shapes.json').read_text())['arguments']['counts']
+    assert counts == dict(train=2, val=2, test=2)
+    assert tool.main(small(tmp_path / 'png', '--test', '2')) == 1
+    assert "splits ['train', 'val']" in capsys.readouterr().err
+
+
 def test_defaults_are_the_documented_data_set(tool):
     args = tool.parse_args(['data/shapes'])
     assert (args.format, args.train, args.val, args.size, args.seed) == (
@@ -43,7 +65,7 @@ def test_defaults_are_the_documented_data_set(tool):
         128,
         0,
     )
-    assert args.workers >= 1 and not args.overwrite
+    assert args.workers >= 1 and not args.overwrite and args.test is None
 
 
 def test_twice_refused_and_overwritten(tool, tmp_path, capsys):

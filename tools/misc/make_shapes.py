@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from mmground.datasets.grounding_shapes import FORMATS, generate
+from mmground.datasets.grounding_shapes import FORMATS, generate, image_splits
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -16,6 +16,11 @@ def parse_args(argv=None) -> argparse.Namespace:
     )
     parser.add_argument('--train', type=int, default=10000, help='images of the train split')
     parser.add_argument('--val', type=int, default=300, help='images of the val split')
+    parser.add_argument(
+        '--test',
+        type=int,
+        help='images of the test split, which the RefCOCO family has (as many as --val)',
+    )
     parser.add_argument('--size', type=int, default=128, help='side of the images in pixels')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1, help='processes')
@@ -28,11 +33,16 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(argv=None) -> int:
     """Generate, then print what was made; 1 if the arguments or the folder forbid it."""
     args = parse_args(argv)
+    counts = dict(train=args.train, val=args.val)
+    if args.test is not None:
+        counts['test'] = args.test
+    elif 'test' in image_splits(args.format):
+        counts['test'] = args.val
     try:
         description, made = generate(
             args.out_root,
             formats=args.format,
-            counts=dict(train=args.train, val=args.val),
+            counts=counts,
             size=args.size,
             seed=args.seed,
             workers=args.workers,

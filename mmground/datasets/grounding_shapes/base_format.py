@@ -17,7 +17,7 @@ class ShapesImage:
 
     Args:
         seed: Seed of the data set.
-        split: ``train`` or ``val``.
+        split: ``train``, ``val`` or ``test``.
         index: Number in the split, from 0.
         scene: What it shows.
         describer: Finds what can be said of the scene.
@@ -40,19 +40,64 @@ class ShapesImage:
         """The random numbers of one aspect of this image."""
         return image_rng(self.seed, self.split, self.index, stream)
 
+    def mask(self, region: int) -> np.ndarray:
+        """Where a region is seen.
+
+        Args:
+            region: Number of the region.
+
+        Returns:
+            Boolean, (size, size), with at least one pixel.
+
+        Raises:
+            ValueError: If no pixel shows it, in too small a picture.
+        """
+        mask = self.rendering.regions == region
+        if not mask.any():
+            raise ValueError(
+                f'a {self.scene.regions[region].kind} has no visible pixel at size {len(mask)}; '
+                'generate larger images'
+            )
+        return mask
+
+
+def mask_box(mask: np.ndarray) -> list[int]:
+    """The box around a mask, as COCO has it.
+
+    Args:
+        mask: Boolean, (height, width), with at least one pixel.
+
+    Returns:
+        x, y, width and height in pixels.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    x, y = int(columns[0]), int(rows[0])
+    return [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y]
+
 
 class BaseFormat(ABC):
     """A real data set's file format.
 
-    ``write_image`` runs in worker processes; ``prepare`` runs once before and
-    ``write_split`` and ``summarize`` once after all images of a split, in the main one.
+    ``write_image`` runs in worker processes. In the main one, ``prepare`` runs before and
+    ``summarize`` after all images of a split, and ``write`` once after all splits.
+
+    Attributes:
+        name: What it is called on the command line.
+        splits: The splits of images that it is written for.
+        companions: Names of formats that are written along with it.
     """
 
     name: str
+    splits: tuple[str, ...]
+    companions: tuple[str, ...] = ()
 
-    @abstractmethod
-    def prepare(self, split: str, root: Path) -> None:
-        """Make the folders of a split."""
+    @property
+    def settings(self) -> dict:
+        """What its texts follow, for the description of the data set."""
+        return {}
+
+    def prepare(self, split: str, root: Path) -> None:  # noqa: B027
+        """Make the folders that :meth:`write_image` needs for a split; none by default."""
 
     @abstractmethod
     def write_image(self, image: ShapesImage, root: Path) -> dict:
@@ -63,16 +108,15 @@ class BaseFormat(ABC):
             root: Folder of the data set.
 
         Returns:
-            A record that can be pickled, for :meth:`write_split`.
+            A record that can be pickled, for :meth:`write`.
         """
 
     @abstractmethod
-    def write_split(self, records: list[dict], split: str, root: Path) -> None:
-        """Write the files that belong to a split.
+    def write(self, records: dict[str, list[dict]], root: Path) -> None:
+        """Write the files that belong to all images of a split, or of all splits.
 
         Args:
-            records: What :meth:`write_image` returned for each image, in order.
-            split: ``train`` or ``val``.
+            records: Per split, what :meth:`write_image` returned for each image, in order.
             root: Folder of the data set.
         """
 

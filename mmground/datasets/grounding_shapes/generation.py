@@ -13,16 +13,21 @@ from mmengine.utils import track_progress_rich
 from PIL import Image
 
 from .base_format import BaseFormat, ShapesImage
+from .coco_format import COCOFormat
 from .phrases import Describer
 from .png_format import PNGFormat
+from .refcoco_format import RefCOCOFormat, RefCOCOgFormat, RefCOCOPlusFormat
 from .render import render
 from .scene import SPLIT_CODES, draw_scene, image_rng
 from .vocab import wordpiece_vocabulary
 
-GENERATOR_VERSION = '1.0'
+GENERATOR_VERSION = '1.1'
 """Changed whenever the same arguments would give other files."""
 
-FORMATS: dict[str, type[BaseFormat]] = {PNGFormat.name: PNGFormat}
+FORMATS: dict[str, type[BaseFormat]] = {
+    fmt.name: fmt
+    for fmt in (PNGFormat, COCOFormat, RefCOCOFormat, RefCOCOPlusFormat, RefCOCOgFormat)
+}
 
 DESCRIPTION_FILE = 'shapes.json'
 
@@ -37,7 +42,7 @@ def make_shapes_image(seed: int, split: str, index: int, size: int) -> ShapesIma
 
     Args:
         seed: Seed of the data set.
-        split: ``train`` or ``val``.
+        split: ``train``, ``val`` or ``test``.
         index: Number in the split, from 0.
         size: Side of the square picture in pixels.
     """
@@ -50,6 +55,17 @@ def make_shapes_image(seed: int, split: str, index: int, size: int) -> ShapesIma
         describer=Describer(scene),
         rendering=render(scene, size, image_rng(seed, split, index, 'pixels')),
     )
+
+
+def image_splits(formats: Sequence[str]) -> list[str]:
+    """The splits of images that formats need between them.
+
+    Args:
+        formats: Keys of :data:`FORMATS`.
+    """
+    return [
+        split for split in SPLIT_CODES if any(split in FORMATS[name].splits for name in formats)
+    ]
 
 
 def generate(
@@ -69,7 +85,8 @@ def generate(
     Args:
         root: Folder of the data set.
         formats: Keys of :data:`FORMATS`.
-        counts: Split -> number of images, at least one each.
+        counts: Split -> number of images, at least one each, for each of
+            :func:`image_splits` of the formats.
         size: Side of the square pictures in pixels.
         seed: The same seed gives the same files, whatever the number of workers.
         workers: Processes.
@@ -77,9 +94,9 @@ def generate(
             interrupted run left.
 
     Returns:
-        The content of ``shapes.json`` (generator, arguments and a summary of each format and
-        split), and whether anything was made: a complete data set of the same arguments is
-        left as it is.
+        The content of ``shapes.json`` (generator, arguments, a summary of each format and
+        split, and the settings of the formats that have some), and whether anything was made:
+        a complete data set of the same arguments is left as it is.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -102,7 +119,7 @@ def generate(
         shutil.rmtree(partial_root)
     partial_root.mkdir(parents=True)
     try:
-        description = made_by | dict(summary=_write(partial_root, arguments, workers))
+        description = made_by | _write(partial_root, arguments, workers)
         (partial_root / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + '\n')
         if root.exists():
             # Without leave to overwrite only an empty folder can be here.
@@ -118,8 +135,12 @@ def _check_arguments(formats, counts, size, seed, workers) -> None:
     unknown = set(formats) - set(FORMATS)
     if unknown or not formats:
         raise ValueError(f'formats must be among {sorted(FORMATS)}, got {list(formats)}')
-    if set(counts) != set(SPLIT_CODES) or min(counts.values()) < 1:
-        raise ValueError(f'every split of {list(SPLIT_CODES)} needs at least 1 image, got {counts}')
+    splits = image_splits(formats)
+    if set(counts) != set(splits) or min(counts.values()) < 1:
+        raise ValueError(
+            f'the formats {list(formats)} have the splits {splits}, each of at least 1 image; '
+            f'got {counts}'
+        )
     for name, value, least in (
         ('size', size, MIN_SIZE),
         ('seed', seed, 0),
@@ -153,19 +174,22 @@ def _check_existing(root: Path, made_by: dict, overwrite: bool) -> dict | None:
 
 
 def _write(root: Path, arguments: dict, workers: int) -> dict:
-    """Write all files but the description; returns the summaries by format and split."""
-    formats = {name: FORMATS[name]() for name in arguments['formats']}
-    summary: dict[str, dict] = {name: {} for name in formats}
+    """Write all files but the description; returns its entries ``summary`` and ``settings``."""
+    asked = arguments['formats']
+    names = sorted({*asked, *(other for name in asked for other in FORMATS[name].companions)})
+    formats = {name: FORMATS[name]() for name in names}
+    records: dict[str, dict[str, list[dict]]] = {name: {} for name in names}
     digests: Counter[str] = Counter()
     for split, count in arguments['counts'].items():
         (root / 'images' / f'{split}2017').mkdir(parents=True)
-        for fmt in formats.values():
+        here = {name: fmt for name, fmt in formats.items() if split in fmt.splits}
+        for fmt in here.values():
             fmt.prepare(split, root)
         make = partial(
             _make_batch,
             root=root,
             split=split,
-            formats=formats,
+            formats=here,
             size=arguments['size'],
             seed=arguments['seed'],
         )
@@ -178,15 +202,20 @@ def _write(root: Path, arguments: dict, workers: int) -> dict:
         )
         results = [result for batch in batches for result in batch]
         digests.update(result['digest'] for result in results)
-        for name, fmt in formats.items():
-            records = [result[name] for result in results]
-            fmt.write_split(records, split, root)
-            summary[name][split] = fmt.summarize(records)
+        for name in here:
+            records[name][split] = [result[name] for result in results]
     repeated = sum(number - 1 for number in digests.values())
     if repeated:
         raise RuntimeError(f'{repeated} images are not unique over the splits')
+    for name, fmt in formats.items():
+        fmt.write(records[name], root)
     (root / 'vocab.txt').write_text('\n'.join(wordpiece_vocabulary()) + '\n')
-    return summary
+    summary = {
+        name: {split: fmt.summarize(own) for split, own in records[name].items()}
+        for name, fmt in formats.items()
+    }
+    settings = {name: fmt.settings for name, fmt in formats.items() if fmt.settings}
+    return dict(summary=summary) | (dict(settings=settings) if settings else {})
 
 
 def _make_batch(

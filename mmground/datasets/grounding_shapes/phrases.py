@@ -12,6 +12,7 @@ from itertools import product
 
 import numpy as np
 
+from .expression_lexicon import CORNERS
 from .lexicon import ANY_THING, NUMBERS, POSITIONS, QUANTIFIERS, SIZES, STUFF, TEXTURES, THINGS
 from .scene import Scene, Thing
 
@@ -28,7 +29,7 @@ class Description:
         color: A colour name.
         size: ``small`` or ``large``.
         texture: ``plain``, ``striped`` or ``dotted``.
-        position: A key of :data:`.lexicon.POSITIONS`.
+        position: A key of :data:`.lexicon.POSITIONS` or :data:`.expression_lexicon.CORNERS`.
         relation: ``(name, region)``: a key of :data:`.lexicon.RELATIONS` and the region
             number of a thing, or ``'on'`` and the region number of stuff.
     """
@@ -64,8 +65,10 @@ def judge_position(thing: Thing, position: str) -> bool | None:
 
     Args:
         thing: The thing.
-        position: A key of :data:`.lexicon.POSITIONS`.
+        position: A key of :data:`.lexicon.POSITIONS` or :data:`.expression_lexicon.CORNERS`.
     """
+    if position in CORNERS:
+        return _all(*(judge_position(thing, side) for side in CORNERS[position]))
     if position == 'left':
         return _judge(-thing.x, -0.48, -0.38)
     if position == 'right':
@@ -115,11 +118,16 @@ class Describer:
 
     Args:
         scene: The scene.
+
+    Attributes:
+        extensions (dict[Description, frozenset[int]]): The descriptions by attributes alone
+            that fit something, and the things that each fits.
     """
 
     def __init__(self, scene: Scene):
         self.scene = scene
         self._spatial: dict[tuple, tuple[frozenset[int], frozenset[int]]] = {}
+        self._found: dict[tuple, dict[Targets, list[Description]]] = {}
         extensions: dict[Description, set[int]] = {}
         for index, thing in enumerate(scene.things):
             values = (thing.kind, thing.color, thing.size, thing.texture)
@@ -128,7 +136,16 @@ class Describer:
                 if any(told) and not (told[2] and values[2] == 'medium'):
                     told_values = (v if t else None for v, t in zip(values, told, strict=True))
                     extensions.setdefault(Description(*told_values), set()).add(index)
-        self._extensions = {key: frozenset(value) for key, value in extensions.items()}
+        self.extensions = {key: frozenset(value) for key, value in extensions.items()}
+
+    def fitting(self, description: Description) -> frozenset[int]:
+        """The things that a description fits by its attributes, whatever place or relation it
+        tells; all things if it tells no attribute.
+        """
+        attributes = replace(description, position=None, relation=None)
+        if attributes == Description():
+            return frozenset(range(len(self.scene.things)))
+        return self.extensions.get(attributes, frozenset())
 
     def spatial_extension(
         self, position: str | None = None, relation: tuple[str, int] | None = None
@@ -160,17 +177,20 @@ class Describer:
         """All that can be said at a place and in a relation, by what it singles out.
 
         Args:
-            position: A key of :data:`.lexicon.POSITIONS` that every description includes.
+            position: A place (see :class:`Description`) that every description includes.
             relation: A relation (see :class:`Description`) that every description includes.
 
         Returns:
             Sorted indices of one or more things -> descriptions that are a clear yes for
-            exactly these and a clear no for all others.
+            exactly these and a clear no for all others. Not to be changed: it is kept.
         """
+        key = (position, relation)
+        if key in self._found:
+            return self._found[key]
         sure, possible = self.spatial_extension(position, relation)
-        found: dict[Targets, list[Description]] = {}
+        found = self._found[key] = {}
         spatial = position is not None or relation is not None
-        for description, extension in self._extensions.items():
+        for description, extension in self.extensions.items():
             targets = extension & sure
             if targets and targets == extension & possible:
                 if spatial:
@@ -223,7 +243,33 @@ def noun_phrase(
         definite: "the" instead of "a", a number or a quantifier.
         rng: Chooses among synonyms.
     """
-    names = ANY_THING if description.kind is None else THINGS[description.kind]
+    words = nominal(description, count, rng)
+    if definite:
+        number = [NUMBERS[count - 1]] if count > 1 and rng.random() < 0.5 else []
+        words = ['the', *number, *words]
+    elif count > 1:
+        quantify = count > 2 and rng.random() < 0.25
+        words.insert(0, pick(QUANTIFIERS, rng) if quantify else NUMBERS[count - 1])
+    else:
+        words.insert(0, indefinite_article(words[0]))
+    return ' '.join(words)
+
+
+def nominal(
+    description: Description,
+    count: int,
+    rng: np.random.Generator,
+    unnamed: tuple[tuple[str, str], ...] = ANY_THING,
+) -> list[str]:
+    """The words of a noun phrase without article or number: adjectives and a name.
+
+    Args:
+        description: The meaning; its place and relation are not worded.
+        count: How many things it refers to.
+        rng: Chooses among synonyms.
+        unnamed: Names (singular, plural) of a thing whose kind is not told, the usual first.
+    """
+    names = unnamed if description.kind is None else THINGS[description.kind]
     # The first name is the usual one.
     name = names[0] if rng.random() < 0.7 else pick(names, rng)
     adjectives = []
@@ -232,16 +278,12 @@ def noun_phrase(
     marks = [] if description.texture is None else [pick(TEXTURES[description.texture], rng)]
     color = [] if description.color is None else [description.color]
     adjectives += color + marks if rng.random() < 0.3 else marks + color
-    words = [*adjectives, name[count > 1]]
-    if definite:
-        number = [NUMBERS[count - 1]] if count > 1 and rng.random() < 0.5 else []
-        words = ['the', *number, *words]
-    elif count > 1:
-        quantify = count > 2 and rng.random() < 0.25
-        words.insert(0, pick(QUANTIFIERS, rng) if quantify else NUMBERS[count - 1])
-    else:
-        words.insert(0, 'an' if words[0][0] in 'aeiou' else 'a')
-    return ' '.join(words)
+    return [*adjectives, name[count > 1]]
+
+
+def indefinite_article(word: str) -> str:
+    """``a`` or ``an``, by the word that follows."""
+    return 'an' if word[0] in 'aeiou' else 'a'
 
 
 def stuff_phrase(kind: str, definite: bool, rng: np.random.Generator) -> str:

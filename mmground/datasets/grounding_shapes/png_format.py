@@ -16,23 +16,10 @@ from PIL import Image
 
 from mmground.structures import encode_segment_ids
 
-from .base_format import BaseFormat, ShapesImage
-from .lexicon import STUFF, THINGS
+from .base_format import BaseFormat, ShapesImage, mask_box
+from .categories import CATEGORIES, CATEGORY_IDS, DESCRIPTION
 from .narratives import Narrative, narrate
-from .render import Rendering
 from .scene import Scene
-
-DESCRIPTION = 'Grounding Shapes'
-"""What tells the panoptic files of generated data from COCO's."""
-
-CATEGORIES = tuple(
-    dict(id=first + number, name=kind, supercategory=supercategory, isthing=isthing)
-    for first, kinds, supercategory, isthing in ((1, THINGS, 'shape', 1), (101, STUFF, 'stuff', 0))
-    for number, kind in enumerate(kinds)
-)
-"""COCO panoptic categories: a kind of thing or stuff each."""
-
-_CATEGORY_IDS = {category['name']: category['id'] for category in CATEGORIES}
 
 _NARRATIVES_PER_IMAGE = (0.6, 0.3, 0.1)
 """Shares of images with one, two and three narratives."""
@@ -42,6 +29,7 @@ class PNGFormat(BaseFormat):
     """Writes the files of the PNG benchmark (``png_coco_*.json`` over COCO panoptic)."""
 
     name = 'png'
+    splits = ('train', 'val')
 
     def prepare(self, split: str, root: Path) -> None:
         """Make the folder of the panoptic PNGs."""
@@ -70,7 +58,7 @@ class PNGFormat(BaseFormat):
             annotation=dict(
                 image_id=image.image_id,
                 file_name=f'{stem}.png',
-                segments_info=_segments_info(image.scene, image.rendering, segment_ids),
+                segments_info=_segments_info(image, segment_ids),
             ),
             narratives=[
                 _narrative_entry(narrative, image.image_id, segment_ids, int(rng.integers(100)))
@@ -79,19 +67,20 @@ class PNGFormat(BaseFormat):
             counts=_count(image.scene, narratives),
         )
 
-    def write_split(self, records: list[dict], split: str, root: Path) -> None:
+    def write(self, records: dict[str, list[dict]], root: Path) -> None:
         """Write ``panoptic_{split}2017.json`` and ``png_coco_{split}2017.json``."""
         annotations = root / 'annotations'
-        panoptic = dict(
-            info=dict(description=DESCRIPTION),
-            licenses=[],
-            images=[record['image'] for record in records],
-            annotations=[record['annotation'] for record in records],
-            categories=list(CATEGORIES),
-        )
-        narratives = [entry for record in records for entry in record['narratives']]
-        (annotations / f'panoptic_{split}2017.json').write_text(json.dumps(panoptic))
-        (annotations / f'png_coco_{split}2017.json').write_text(json.dumps(narratives))
+        for split, own in records.items():
+            panoptic = dict(
+                info=dict(description=DESCRIPTION),
+                licenses=[],
+                images=[record['image'] for record in own],
+                annotations=[record['annotation'] for record in own],
+                categories=list(CATEGORIES),
+            )
+            narratives = [entry for record in own for entry in record['narratives']]
+            (annotations / f'panoptic_{split}2017.json').write_text(json.dumps(panoptic))
+            (annotations / f'png_coco_{split}2017.json').write_text(json.dumps(narratives))
 
     def summarize(self, records: list[dict]) -> dict[str, int | float]:
         """Sizes, and shares of phrases by what they ask for.
@@ -126,23 +115,17 @@ def _draw_segment_ids(count: int, rng: np.random.Generator) -> np.ndarray:
             return ids
 
 
-def _segments_info(scene: Scene, rendering: Rendering, segment_ids: np.ndarray) -> list[dict]:
+def _segments_info(image: ShapesImage, segment_ids: np.ndarray) -> list[dict]:
     """COCO panoptic segments in the order of the regions; area and bbox of visible pixels."""
     segments = []
-    for number, region in enumerate(scene.regions):
-        rows, columns = np.nonzero(rendering.regions == number)
-        if not len(rows):
-            raise ValueError(
-                f'a {region.kind} has no visible pixel at size {len(rendering.regions)}; '
-                'generate larger images'
-            )
-        x, y = int(columns.min()), int(rows.min())
+    for number, region in enumerate(image.scene.regions):
+        mask = image.mask(number)
         segments.append(
             dict(
                 id=int(segment_ids[number]),
-                category_id=_CATEGORY_IDS[region.kind],
-                area=len(rows),
-                bbox=[x, y, int(columns.max()) + 1 - x, int(rows.max()) + 1 - y],
+                category_id=CATEGORY_IDS[region.kind],
+                area=int(mask.sum()),
+                bbox=mask_box(mask),
                 iscrowd=0,
             )
         )

@@ -27,7 +27,7 @@ MIN_THING_AREA = 0.005
 MIN_STUFF_AREA = 0.04
 """Visible area as a fraction of the image."""
 
-SPLIT_CODES = {'train': 1, 'val': 2}
+SPLIT_CODES = {'train': 1, 'val': 2, 'test': 3}
 """Last digit of an image id, and part of each image's seed: splits never share a seed."""
 
 

@@ -3,8 +3,9 @@
 import re
 import string
 from dataclasses import astuple, is_dataclass
+from types import ModuleType
 
-from . import lexicon
+from . import expression_lexicon, lexicon
 
 SPECIAL_TOKENS = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]')
 """In the order of their ids, as in BERT; ``[PAD]`` is 0."""
@@ -22,7 +23,17 @@ SUFFIXES = ('##s', '##es', '##ed', '##ing', '##er', '##ly')
 
 
 def language_words() -> list[str]:
-    """All lower-case words that a generated text can contain, sorted."""
+    """All lower-case words that a generated text can contain.
+
+    Sorted, those of narratives first, then those that only expressions have: words of
+    expressions that come to be do not change the ids of the narratives' words.
+    """
+    narratives, expressions = _words_of(lexicon), _words_of(expression_lexicon)
+    return [*sorted(narratives), *sorted(expressions - narratives)]
+
+
+def _words_of(tables: ModuleType) -> set[str]:
+    """The words in a module's constants."""
     found: set[str] = set()
 
     def collect(value):
@@ -32,14 +43,14 @@ def language_words() -> list[str]:
             collect(tuple(value.values()))
         elif is_dataclass(value):
             collect(astuple(value))
-        elif isinstance(value, tuple):
+        elif isinstance(value, tuple | frozenset):
             for item in value:
                 collect(item)
 
-    for name, value in vars(lexicon).items():
+    for name, value in vars(tables).items():
         if name.isupper():
             collect(value)
-    return sorted(found)
+    return found
 
 
 def wordpiece_vocabulary() -> list[str]:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -5,7 +6,12 @@ import pytest
 from PIL import Image
 
 from mmground.datasets.grounding_shapes import generation
-from mmground.datasets.grounding_shapes.generation import generate, make_shapes_image
+from mmground.datasets.grounding_shapes.generation import (
+    FORMATS,
+    generate,
+    image_splits,
+    make_shapes_image,
+)
 from mmground.datasets.grounding_shapes.vocab import wordpiece_vocabulary
 
 COUNTS = dict(train=3, val=2)
@@ -37,6 +43,32 @@ def test_an_image_does_not_depend_on_the_number_of_images(tmp_path):
     few, more = tree(tmp_path / 'few'), tree(tmp_path / 'more')
     same = [name for name in few if name.endswith(('.jpg', '.png'))]
     assert len(same) == 4 and all(few[name] == more[name] for name in same)
+
+
+def test_formats_do_not_change_each_other(tmp_path, monkeypatch):
+    """Nor do their files depend on the processes."""
+    monkeypatch.setattr(generation, '_BATCH', 2)
+    counts = dict(train=5, val=2, test=2)
+    generate(tmp_path / 'all', list(FORMATS), counts, size=64, workers=2)
+    together = tree(tmp_path / 'all')
+    for name, fmt in FORMATS.items():
+        own = {split: counts[split] for split in fmt.splits}
+        generate(tmp_path / name, [name], own, size=64)
+        alone = tree(tmp_path / name)
+        del alone['shapes.json']
+        assert alone.items() <= together.items()
+
+
+def test_png_data_are_those_of_the_first_version(tmp_path):
+    generate(tmp_path / 'data', ['png'], dict(train=12, val=5), size=96, seed=4)
+    texts = (tmp_path / 'data/annotations/png_coco_train2017.json').read_bytes()
+    digest = hashlib.sha256(texts).hexdigest()
+    assert digest == 'e59d3b352ccaf17d86bf77ec811eeaff2292ee20541fa23ad5af5c7201ffb21b'
+
+
+def test_image_splits():
+    assert image_splits(['png']) == image_splits(['coco', 'png']) == ['train', 'val']
+    assert image_splits(['png', 'refcoco+']) == ['train', 'val', 'test']
 
 
 def test_size_scales_the_scene():
@@ -137,6 +169,8 @@ def test_repeated_images_are_an_error(tmp_path, monkeypatch):
         (dict(formats=[]), 'formats'),
         (dict(counts=dict(train=0, val=1)), 'at least 1 image'),
         (dict(counts=dict(train=1)), 'at least 1 image'),
+        (dict(counts=COUNTS | dict(test=1)), 'at least 1 image'),
+        (dict(formats=['refcoco']), 'at least 1 image'),
         (dict(size=32), 'size'),
         (dict(seed=-1), 'seed'),
         (dict(workers=0), 'workers'),

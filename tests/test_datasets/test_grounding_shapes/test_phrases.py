@@ -41,6 +41,22 @@ def test_positions_have_a_margin():
         assert {judge_position(thing(x=x, y=x), position) for x in (0.1, 0.5, 0.9)} == {True, False}
 
 
+def test_corners_are_two_places():
+    assert judge_position(thing(x=0.2, y=0.3), 'top left') is True
+    assert judge_position(thing(x=0.2, y=0.44), 'top left') is None
+    assert judge_position(thing(x=0.2, y=0.7), 'top left') is False
+    assert judge_position(thing(x=0.8, y=0.7), 'bottom right') is True
+
+
+def test_fitting_hears_attributes_only():
+    describer = Describer(scene_of(thing(x=0.2), thing(color='blue'), thing('box', x=0.7)))
+    assert describer.fitting(Description('ball')) == {0, 1}
+    assert describer.fitting(Description('ball', 'red', position='right')) == {0}
+    assert describer.fitting(Description('ball', relation=('next to', 2))) == {0, 1}
+    assert describer.fitting(Description(position='left')) == {0, 1, 2}
+    assert describer.fitting(Description('star')) == set()
+
+
 def test_relations():
     overlap = np.zeros((3, 3))
     overlap[2, 0] = 0.2

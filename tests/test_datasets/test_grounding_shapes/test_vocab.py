@@ -1,3 +1,4 @@
+import hashlib
 import re
 import string
 
@@ -5,8 +6,10 @@ import numpy as np
 import pytest
 from transformers import BertTokenizerFast
 
+from mmground.datasets.grounding_shapes.expressions import FLAVOURS, refer
 from mmground.datasets.grounding_shapes.lexicon import COLORS, STUFF, THINGS
 from mmground.datasets.grounding_shapes.narratives import narrate
+from mmground.datasets.grounding_shapes.phrases import Describer
 from mmground.datasets.grounding_shapes.scene import draw_scene
 from mmground.datasets.grounding_shapes.vocab import (
     SPLIT_WORDS,
@@ -68,6 +71,28 @@ def test_generated_texts_are_covered(tokenizer):
     assert len(seen) > 120
     split = {form for word in SPLIT_WORDS for form in (word, f'{word}s')}
     assert all(word in VOCABULARY for word in seen - split)
+
+
+def test_expressions_are_covered(tokenizer):
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(60):
+        describer = Describer(draw_scene(rng))
+        for flavour in FLAVOURS.values():
+            for _, expressions in refer(describer, flavour, rng):
+                for expression in expressions:
+                    words = expression.text.split()
+                    seen |= set(words)
+                    tokens = tokenizer.tokenize(expression.text)
+                    assert tokens == [piece for word in words for piece in pieces_of(word)]
+    assert {'leftmost', 'smaller', 'corner', 'second', 'stripes'} <= seen <= set(language_words())
+
+
+def test_ids_of_the_narratives_pieces_stay():
+    pieces = '\n'.join(VOCABULARY[:257]).encode()
+    digest = hashlib.sha256(pieces).hexdigest()
+    assert digest == '50666a0022e940ffe09085e8f47e99fc180d8b8b72d3a7e18a85b114052f7669'
+    assert {'leftmost', 'smaller', 'thing'} <= set(VOCABULARY[257:])
 
 
 @pytest.mark.parametrize('word', SPLIT_WORDS)

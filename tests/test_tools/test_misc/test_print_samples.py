@@ -50,6 +50,11 @@ def test_prints_one_line_per_picture(tool, config, capsys):
     assert printed.err == 'loading\n1 texts left out: their phrases overlap\n'
 
 
+def test_a_text_that_is_one_phrase(tool, config, capsys):
+    tool.main([config, '--num', '3'])
+    assert capsys.readouterr().out.endswith('4.jpg\t[a cow]\n')
+
+
 def test_missing_config_is_one_error(tool, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         tool.main([str(tmp_path / 'nowhere.py')])

@@ -1,0 +1,22 @@
+"""What the annotation files call the kinds of things and stuff."""
+
+from .lexicon import STUFF, THINGS
+
+DESCRIPTION = 'Grounding Shapes'
+"""What tells the annotation files of generated data from COCO's."""
+
+CATEGORIES = tuple(
+    dict(id=first + number, name=kind, supercategory=supercategory, isthing=isthing)
+    for first, kinds, supercategory, isthing in ((1, THINGS, 'shape', 1), (101, STUFF, 'stuff', 0))
+    for number, kind in enumerate(kinds)
+)
+"""COCO panoptic categories: a kind of thing or stuff each."""
+
+THING_CATEGORIES = tuple(
+    {key: category[key] for key in ('id', 'name', 'supercategory')}
+    for category in CATEGORIES
+    if category['isthing']
+)
+"""COCO detection categories: things only."""
+
+CATEGORY_IDS = {category['name']: category['id'] for category in CATEGORIES}
