@@ -313,7 +313,7 @@ class PointGroundingHead(BaseModule):
         Returns:
             Per sample an ``InstanceData`` of one element. For each task, say ``'rec'``:
             ``point_scores_rec``, (1, h, w), a probability for each point; ``points_rec``, (1, 2),
-            the best point, xy in pixels of the original image; and, where the sample is
+            the best point, xy in pixels of the original image; and, where the samples are
             annotated, ``point_hits_rec``, (1, ), bool, whether that point has a positive target.
             Also ``scores``, (1, ), the probability of the best point of the first task;
             ``truncated``, (1, ), bool, whether the encoder cut something off the text; and, with
@@ -355,10 +355,11 @@ class PointGroundingHead(BaseModule):
         for task, own in probs.items():
             ranked = own.masked_fill(~valid, -1) if self.test_cfg['exclude_padding'] else own
             best[task] = ranked.argmax(1)
+        annotated = all(self._is_annotated(sample) for sample in data_samples)
+        targets = self.targets(data_samples, grid) if annotated else None
         results = []
         for index, sample in enumerate(data_samples):
             result = InstanceData()
-            targets = self.targets([sample], grid) if self._is_annotated(sample) else None
             for task, own in probs.items():
                 point = best[task][index]
                 xy = torch.stack((point % grid[1], point // grid[1]))[None] + 0.5
@@ -366,7 +367,7 @@ class PointGroundingHead(BaseModule):
                 result[f'point_scores_{task}'] = own[index].reshape(1, *grid)
                 result[f'points_{task}'] = xy
                 if targets is not None:
-                    result[f'point_hits_{task}'] = targets[task][:, point] > 0
+                    result[f'point_hits_{task}'] = targets[task][index, point][None] > 0
             first = self.tasks[0]
             result.scores = probs[first][index, best[first][index]][None]
             results.append(result)
