@@ -4,13 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmground.evaluation.functional import average_recall, recall_at
+from mmground.evaluation.functional import average_recall, length_groups, recall_at, size_groups
 from mmground.structures import GroundingDataSample, last_regions, phrase_masks
 
 from .dumped_results import DumpedResults
 from .metrics import PNGMetric
-
-_SMALL, _MEDIUM = 32**2, 96**2  # COCO's limits, in pixels of the original image
 
 
 @dataclass
@@ -109,14 +107,12 @@ def breakdown(phrases: ScoredPhrases, category_names: dict[int, str]) -> dict[st
         ``num_phrases``, ``AR`` and ``recall@0.5``, both in percent. Groups without a phrase
         are left out.
     """
-    words = np.array([len(text.split()) for text in phrases.texts])
-    small, medium = phrases.areas < _SMALL, phrases.areas < _MEDIUM
     groups = {
-        'all': {'all': np.ones(len(words), dtype=bool)},
+        'all': {'all': np.ones(len(phrases.texts), dtype=bool)},
         'number': {'singulars': ~phrases.is_plural, 'plurals': phrases.is_plural},
         'kind': {'things': phrases.is_thing, 'stuff': ~phrases.is_thing},
-        'size': {'small': small, 'medium': medium & ~small, 'large': ~medium},
-        'words': {**{str(n): words == n for n in range(1, 6)}, '6 or more': words >= 6},
+        'size': size_groups(phrases.areas),
+        'words': length_groups(phrases.texts, starts=range(1, 7)),
     }
     if phrases.categories is not None:
         groups['category'] = {

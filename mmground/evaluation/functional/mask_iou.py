@@ -2,6 +2,31 @@ import torch
 from torch import Tensor
 
 
+def mask_overlap(masks: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels that corresponding masks share, and that either of them covers.
+
+    Args:
+        masks: Boolean, shape (N, H, W).
+        targets: Boolean, shape (N, H, W), on the same device.
+
+    Returns:
+        Intersection and union of each pair in pixels, both int64 of shape (N, ).
+
+    Raises:
+        ValueError: If the shapes differ.
+        TypeError: If the masks are not boolean.
+    """
+    if masks.shape != targets.shape:
+        raise ValueError(
+            f'masks {tuple(masks.shape)} and targets {tuple(targets.shape)} differ in shape'
+        )
+    if masks.dtype != torch.bool or targets.dtype != torch.bool:
+        raise TypeError(f'masks must be boolean, got {masks.dtype} and {targets.dtype}')
+    intersection = (masks & targets).flatten(1).count_nonzero(dim=1)
+    union = (masks | targets).flatten(1).count_nonzero(dim=1)
+    return intersection, union
+
+
 def mask_iou(masks: Tensor, targets: Tensor) -> Tensor:
     """Intersection over union of corresponding masks.
 
@@ -16,14 +41,7 @@ def mask_iou(masks: Tensor, targets: Tensor) -> Tensor:
         ValueError: If the shapes differ.
         TypeError: If the masks are not boolean.
     """
-    if masks.shape != targets.shape:
-        raise ValueError(
-            f'masks {tuple(masks.shape)} and targets {tuple(targets.shape)} differ in shape'
-        )
-    if masks.dtype != torch.bool or targets.dtype != torch.bool:
-        raise TypeError(f'masks must be boolean, got {masks.dtype} and {targets.dtype}')
-    intersection = (masks & targets).flatten(1).count_nonzero(dim=1)
-    union = (masks | targets).flatten(1).count_nonzero(dim=1)
+    intersection, union = mask_overlap(masks, targets)
     return intersection.double() / union.double()
 
 
