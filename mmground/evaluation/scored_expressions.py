@@ -134,11 +134,14 @@ class ScoredExpressions:
         return {'num_expressions': int(self.has_target.sum()), **main}
 
     def records(self) -> Iterator[dict]:
-        """A dict per expression, of plain Python values."""
-        names = [field.name for field in fields(self) if getattr(self, field.name) is not None]
-        columns = [getattr(self, name).tolist() for name in names]
-        for values in zip(*columns, strict=True):
-            yield dict(zip(names, values, strict=True))
+        """A dict per expression, of plain Python values: ``sample_id``, ``split``, and so on."""
+        columns = {
+            field.name.removesuffix('s'): getattr(self, field.name).tolist()
+            for field in fields(self)
+            if getattr(self, field.name) is not None
+        }
+        for values in zip(*columns.values(), strict=True):
+            yield dict(zip(columns, values, strict=True))
 
 
 def _mean(ious: np.ndarray) -> float:

@@ -63,9 +63,9 @@ class ReferringMetric(BaseMetric):
         breakdown: Whether to report by size of the target, number of words and type of the
             expression as well, see :meth:`ScoredExpressions.breakdown`: in a table, and as values
             ``<name>/<kind>_<group>``, such as ``referring/original/Acc@0.5/size_small``.
-        ious_file: A file for the score of every expression, as JSON lines: the fields of
-            :class:`ScoredExpressions` and ``protocol``. An existing one is replaced by each
-            evaluation. None writes nothing.
+        ious_file: A file for the scores of every expression, as JSON lines: ``protocol`` and the
+            fields of :class:`ScoredExpressions` in the singular (``sample_id``, ``split``,
+            ``box_iou``, ...). Each evaluation replaces it. None writes nothing.
         collect_device: Device on which results of several processes are collected,
             ``'cpu'`` or ``'gpu'``.
         prefix: First part of the names. None means ``'referring'``.

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmground.evaluation.functional import mask_iou, soft_mask_iou
+from mmground.evaluation.functional import mask_iou, mask_overlap, soft_mask_iou
 
 
 def test_equals_counting_pixels():
@@ -19,6 +19,9 @@ def test_equals_counting_pixels():
     ious = mask_iou(masks, targets)
     assert ious.dtype == torch.float64
     np.testing.assert_allclose(ious, expected, rtol=0, atol=1e-15)
+    intersections, unions = mask_overlap(masks, targets)
+    assert torch.equal(intersections, (masks * targets).sum((1, 2)))
+    assert torch.equal(unions, masks.sum((1, 2)) + targets.sum((1, 2)) - intersections)
 
 
 def test_empty_masks():
