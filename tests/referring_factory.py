@@ -2,7 +2,9 @@
 
 import torch
 from mmengine.structures import InstanceData
+from PIL import Image
 
+from mmground.evaluation import DumpGroundingResults
 from mmground.structures import Geometry, GroundingDataSample
 
 
@@ -56,3 +58,32 @@ def referring_sample(
         scores=torch.tensor([0.5]),
     )
     return sample
+
+
+def write_referring_results(root, name='results.jsonl.gz'):
+    """Five samples of two splits with their image, dumped; returns samples and path."""
+    root.mkdir(parents=True, exist_ok=True)
+    Image.new('RGB', (32, 24), (90, 120, 60)).save(root / '1.jpg')
+    samples = [
+        referring_sample('a', type_='size', dataset='refcoco', split='val'),
+        referring_sample('b', predicted=(4, 2, 9, 12), dataset='refcoco', split='val'),
+        referring_sample(
+            'c',
+            predicted=(20, 2, 30, 12),
+            text='the cat to the left of it',
+            type_='relation',
+            dataset='refcoco',
+            split='testA',
+        ),
+        referring_sample('d', ((4, 2, 14, 12), (20, 2, 30, 12)), dataset='refcoco', split='testA'),
+        referring_sample('e', (), None, dataset='refcoco', split='testA'),
+    ]
+    for sample in samples:
+        sample.set_metainfo(dict(img_path=str(root / '1.jpg')))
+        boxes = sample.geometry.boxes(sample.pred_phrases.bboxes)
+        sample.pred_phrases.canvas_bboxes = boxes + torch.tensor([0.0, 0.0, 2.5, 0.0])
+        sample.pred_phrases.point_hit = sample.pred_phrases.masks[:, 5, 5]
+    metric = DumpGroundingResults(str(root / name))
+    metric.process(None, [sample.to_dict() for sample in samples])
+    metric.evaluate(len(samples))
+    return samples, str(root / name)
