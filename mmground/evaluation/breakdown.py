@@ -1,43 +1,33 @@
-"""Where a system is good and where it is not: recall by kind of phrase, and single cases."""
+"""Where a system is good and where it is not: scores by kind of phrase, and single cases."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from mmground.evaluation.functional import average_recall, recall_at
+from mmground.evaluation.functional import average_recall, length_groups, recall_at, size_groups
 from mmground.structures import GroundingDataSample, last_regions, phrase_masks
 
 from .dumped_results import DumpedResults
-from .metrics import PNGMetric
-
-_SMALL, _MEDIUM = 32**2, 96**2  # COCO's limits, in pixels of the original image
+from .metrics import PNGMetric, ReferringMetric
+from .scored_expressions import ScoredExpressions, scored_expressions
 
 
 @dataclass
-class ScoredPhrases:
-    """One element per phrase, in the order of the samples.
+class ScoredSamples:
+    """Phrases and their IoUs, one element per phrase, in the order of the samples.
 
     Args:
         sample_ids: The samples, S of them.
         sample: Index of each phrase's sample. Shape (N, ).
         texts: The phrases.
-        ious: IoU under one protocol of :class:`PNGMetric`, NaN for an empty prediction of an
-            empty target. Shape (N, ).
-        areas: Pixels of the phrase's regions, united, in the original image. Shape (N, ).
-        is_plural: Phrases of several regions. Shape (N, ).
-        is_thing: Phrases whose last region is a thing. Shape (N, ).
-        categories: Category id of the last region, or None where the results have no
-            categories. Shape (N, ).
+        ious: IoU under one protocol, NaN for an empty prediction of an empty target that does not
+            count as a hit. Shape (N, ).
     """
 
     sample_ids: list[str]
     sample: np.ndarray
     texts: list[str]
     ious: np.ndarray
-    areas: np.ndarray
-    is_plural: np.ndarray
-    is_thing: np.ndarray
-    categories: np.ndarray | None
 
     def of_sample(self, index: int) -> np.ndarray:
         """Indices of the phrases of a sample."""
@@ -47,6 +37,36 @@ class ScoredPhrases:
         """Mean IoU of each sample's phrases, a NaN as 0. Shape (S, )."""
         totals = np.bincount(self.sample, np.nan_to_num(self.ious), len(self.sample_ids))
         return totals / np.bincount(self.sample, minlength=len(self.sample_ids))
+
+
+@dataclass
+class ScoredPhrases(ScoredSamples):
+    """Phrases of panoptic narrative grounding, scored by :class:`PNGMetric`.
+
+    Args:
+        areas: Pixels of the phrase's regions, united, in the original image. Shape (N, ).
+        is_plural: Phrases of several regions. Shape (N, ).
+        is_thing: Phrases whose last region is a thing. Shape (N, ).
+        categories: Category id of the last region, or None where the results have no
+            categories. Shape (N, ).
+    """
+
+    areas: np.ndarray
+    is_plural: np.ndarray
+    is_thing: np.ndarray
+    categories: np.ndarray | None
+
+
+@dataclass
+class ScoredReferring(ScoredSamples):
+    """Referring expressions, scored by :class:`ReferringMetric`; IoUs are those of the masks, or of
+    the boxes where no masks are predicted.
+
+    Args:
+        expressions: All scores.
+    """
+
+    expressions: ScoredExpressions
 
 
 def score_phrases(results: DumpedResults, protocol: str = 'original') -> ScoredPhrases:
@@ -87,6 +107,38 @@ def score_phrases(results: DumpedResults, protocol: str = 'original') -> ScoredP
     )
 
 
+def score_expressions(results: DumpedResults, protocol: str = 'original') -> ScoredReferring:
+    """Score every referring expression of a results file.
+
+    Args:
+        results: The file. A sample that it holds twice counts once.
+        protocol: A protocol of :class:`ReferringMetric`.
+
+    Raises:
+        KeyError: If a sample lacks annotations or predictions.
+        ValueError: If the file is damaged or holds no sample.
+    """
+    metric = ReferringMetric(protocol)
+    seen = set()
+    for sample in results:
+        if sample.sample_id not in seen:
+            seen.add(sample.sample_id)
+            metric.process(None, [sample.to_dict()])
+    if not seen:
+        raise ValueError(f'{results.path}: there is no sample to analyze')
+    expressions = scored_expressions(metric.results, protocol)
+    ious = expressions.box_ious if expressions.mask_ious is None else expressions.mask_ious
+    return ScoredReferring(
+        [result['sample_id'] for result in metric.results],
+        np.repeat(
+            np.arange(len(metric.results)), [len(result['texts']) for result in metric.results]
+        ),
+        expressions.texts.tolist(),
+        ious,
+        expressions,
+    )
+
+
 def _areas(sample: GroundingDataSample) -> np.ndarray:
     masks = phrase_masks(sample.gt_regions.masks, sample.links, len(sample.phrases))
     return masks.flatten(1).sum(1).numpy()
@@ -109,14 +161,12 @@ def breakdown(phrases: ScoredPhrases, category_names: dict[int, str]) -> dict[st
         ``num_phrases``, ``AR`` and ``recall@0.5``, both in percent. Groups without a phrase
         are left out.
     """
-    words = np.array([len(text.split()) for text in phrases.texts])
-    small, medium = phrases.areas < _SMALL, phrases.areas < _MEDIUM
     groups = {
-        'all': {'all': np.ones(len(words), dtype=bool)},
+        'all': {'all': np.ones(len(phrases.texts), dtype=bool)},
         'number': {'singulars': ~phrases.is_plural, 'plurals': phrases.is_plural},
         'kind': {'things': phrases.is_thing, 'stuff': ~phrases.is_thing},
-        'size': {'small': small, 'medium': medium & ~small, 'large': ~medium},
-        'words': {**{str(n): words == n for n in range(1, 6)}, '6 or more': words >= 6},
+        'size': size_groups(phrases.areas),
+        'words': length_groups(phrases.texts, starts=range(1, 7)),
     }
     if phrases.categories is not None:
         groups['category'] = {
@@ -138,7 +188,24 @@ def breakdown(phrases: ScoredPhrases, category_names: dict[int, str]) -> dict[st
     }
 
 
-def extreme_samples(phrases: ScoredPhrases, count: int) -> tuple[list[int], list[int]]:
+def referring_breakdown(scored: ScoredReferring) -> dict[str, dict]:
+    """Accuracy by kind of referring expression.
+
+    Args:
+        scored: The scored expressions.
+
+    Returns:
+        ``all``, ``split`` (where known) and what :meth:`ScoredExpressions.breakdown` tells apart:
+        dicts of groups, as there.
+    """
+    expressions = scored.expressions
+    groups = {'all': {'all': expressions.summary()}}
+    if splits := expressions.by_split():
+        groups['split'] = {name: own.summary() for name, own in splits.items()}
+    return groups | expressions.breakdown()
+
+
+def extreme_samples(phrases: ScoredSamples, count: int) -> tuple[list[int], list[int]]:
     """The samples of the lowest and of the highest mean IoU.
 
     Args:

@@ -15,14 +15,16 @@ Every other line is a sample::
      "geometry": {"img_shape": [800, 1202], ...}}
 
 Masks are COCO run-length codes in the size of the image; ``grid_mask`` says where the
-probability exceeds 0.5 on the network's grid, whose place on the image ``geometry`` tells. A
-key is there only if the data sample had it.
+probability exceeds 0.5 on the network's grid, whose place on the image ``geometry`` tells; a
+``bbox`` of a prediction is in the image, a ``canvas_bbox`` on the network's canvas. Referring
+expressions also have ``dataset`` and ``split``. A key is there only if the data sample had it.
 """
 
 import gzip
 import json
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -34,7 +36,7 @@ SUFFIXES = ('.jsonl', '.jsonl.gz')
 """What the name of a results file ends with."""
 
 _VERSION = 1
-_META_KEYS = ('sample_id', 'img_id', 'img_path', 'text')
+_META_KEYS = ('sample_id', 'img_id', 'img_path', 'text', 'dataset', 'split')
 _FIELDS = {
     # name in the file: (field of gt_regions or pred_phrases, type of the tensor)
     'regions': {
@@ -44,8 +46,10 @@ _FIELDS = {
     },
     'predictions': {
         'bbox': ('bboxes', torch.float32),
+        'canvas_bbox': ('canvas_bboxes', torch.float32),
         'score': ('scores', torch.float32),
         'dropped': ('dropped', torch.bool),
+        'point_hit': ('point_hit', torch.bool),
     },
 }
 
@@ -90,15 +94,11 @@ def sample_to_line(sample: dict) -> str:
         codes = encode_masks(predicted['grid_probs'] > 0.5)
         for entry, code in zip(record['predictions'], codes, strict=True):
             entry['grid_mask'] = code
-        geometry = sample['geometry']
-        record['geometry'] = dict(
-            img_shape=geometry.img_shape,
-            offset=geometry.offset,
-            flip=geometry.flip,
-            canvas_shape=geometry.canvas_shape,
-            ratio=geometry.ratio,
-            crop=geometry.crop,
-        )
+    geometry = sample.get('geometry')
+    if geometry is not None and geometry.canvas_shape is not None:
+        # What protocols on the canvas need.
+        record['geometry'] = asdict(geometry)
+        del record['geometry']['ori_shape']
     return json.dumps(record, ensure_ascii=False, separators=(',', ':'))
 
 
@@ -219,18 +219,23 @@ def _record_to_sample(record: dict) -> GroundingDataSample:
     sample = GroundingDataSample(metainfo=metainfo)
     if 'regions' in record:
         sample.gt_regions = _dicts_to_instances('regions', record['regions'], shape)
+        if not record['regions'] and shape is not None:
+            # A text without target: there is no region to tell what is annotated of each.
+            sample.gt_regions.bboxes = torch.zeros(0, 4)
+            sample.gt_regions.masks = torch.zeros(0, *shape, dtype=torch.bool)
     if 'links' in record:
         sample.links = torch.tensor(record['links'], dtype=torch.int64).reshape(-1, 2)
     entries = record['predictions']
     sample.pred_phrases = _dicts_to_instances('predictions', entries, shape)
     if 'geometry' in record:
-        # JSON has lists where the geometry has tuples; a file of earlier days lacks some keys.
+        # JSON has lists where the geometry has tuples.
         fields = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in record['geometry'].items()
         }
         geometry = Geometry(shape, **fields)
         sample.set_metainfo(dict(img_shape=geometry.img_shape, geometry=geometry))
+    if entries and 'grid_mask' in entries[0]:
         codes = [entry['grid_mask'] for entry in entries]
         masks = decode_masks(codes, tuple(codes[0]['size']))
         # Of the probabilities, the side of 0.5 is kept.

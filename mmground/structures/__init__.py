@@ -9,7 +9,7 @@ from .panoptic import (
     merge_panoptic,
     segment_phrase_masks,
 )
-from .phrase_links import last_regions, phrase_flags, phrase_masks
+from .phrase_links import last_regions, phrase_boxes, phrase_flags, phrase_masks
 from .text_features import TextFeatures
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     'mask_area',
     'merge_panoptic',
     'parse_markup',
+    'phrase_boxes',
     'phrase_flags',
     'phrase_masks',
     'resolve_phrases',

@@ -1,9 +1,9 @@
 """What links between phrases and regions say about each phrase.
 
 A link is a pair (phrase, region). Targets, metrics and drawings need the same
-two readings of a list of links, so they are stated here once: the mask of a
-phrase is the union of its regions, and its kind follows from how many regions it
-has and from the class of the last one.
+readings of a list of links, so they are stated here once: the mask of a
+phrase is the union of its regions, its box encloses them, and its kind follows
+from how many regions it has and from the class of the last one.
 """
 
 import torch
@@ -32,6 +32,35 @@ def phrase_masks(region_masks: Tensor, links: Tensor, num_phrases: int) -> Tenso
     # Counted in integers: a boolean sum is not an "or" on every device.
     covered = region_masks.new_zeros((num_phrases, *region_masks.shape[1:]), dtype=torch.int32)
     return covered.index_add_(0, phrase, region_masks[region].int()) > 0
+
+
+def phrase_boxes(region_boxes: Tensor, links: Tensor, num_phrases: int) -> Tensor:
+    """The box of each phrase: the smallest one around the regions that it is linked to.
+
+    Args:
+        region_boxes: xyxy, shape (R, 4).
+        links: Pairs (phrase, region), int64, shape (K, 2), in any order.
+        num_phrases: Number of phrases, N.
+
+    Returns:
+        xyxy, shape (N, 4). A phrase without a link has the box (0, 0, 0, 0).
+
+    Example:
+        >>> regions = torch.tensor([[1.0, 1.0, 4.0, 3.0], [2.0, 0.0, 5.0, 2.0]])
+        >>> phrase_boxes(regions, torch.tensor([[0, 0], [0, 1]]), 1)
+        tensor([[1., 0., 5., 3.]])
+    """
+    phrase, region = links.unbind(1)
+    index = phrase[:, None].expand(-1, 2)
+    starts, ends = region_boxes[region].split(2, dim=1)
+    empty = region_boxes.new_zeros((num_phrases, 2))
+    return torch.cat(
+        (
+            empty.scatter_reduce(0, index, starts, 'amin', include_self=False),
+            empty.scatter_reduce(0, index, ends, 'amax', include_self=False),
+        ),
+        dim=1,
+    )
 
 
 def phrase_flags(is_thing: Tensor, links: Tensor, num_phrases: int) -> tuple[Tensor, Tensor]:

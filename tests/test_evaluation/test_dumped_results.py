@@ -8,9 +8,16 @@ import torch
 from data_factory import PNG_CATEGORIES
 from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData
+from referring_factory import write_referring_results
 from result_factory import predicted_samples, write_result_file
 
-from mmground.evaluation import DumpedResults, DumpGroundingResults, PNGMetric
+from mmground.evaluation import (
+    DumpedResults,
+    DumpGroundingResults,
+    PNGMetric,
+    PointAccuracy,
+    ReferringMetric,
+)
 from mmground.structures import GroundingDataSample
 
 PROTOCOLS = ['original', 'ppmn', 'png256']
@@ -83,6 +90,22 @@ def test_a_system_that_predicts_boxes_and_data_without_annotations(tmp_path):
     assert again.pred_phrases.bboxes.tolist() == [[0.0, 1.0, 2.5, 4.0]]
     assert again.pred_phrases.keys() == ['bboxes']
     assert 'gt_regions' not in again
+
+
+def test_referring_expressions(tmp_path):
+    """One of them without a target; the canvas is known without probabilities on it."""
+    samples, path = write_referring_results(tmp_path)
+    metrics = [
+        [ReferringMetric(['original', 'canvas'], breakdown=True), PointAccuracy()] for _ in 'ab'
+    ]
+    again, expected = (
+        Evaluator(own).offline_evaluate(of)
+        for own, of in zip(metrics, (DumpedResults(path), samples), strict=True)
+    )
+    assert again == pytest.approx(expected, nan_ok=True)
+    assert again['referring/num_no_target'] == 1
+    assert again['referring/canvas/box_mIoU'] != again['referring/original/box_mIoU']
+    assert 'referring/original/refcoco_testA/Acc@0.5/type_relation' in again
 
 
 def test_a_failed_evaluation_keeps_the_older_file(tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmground.structures import phrase_flags, phrase_masks
+from mmground.structures import phrase_boxes, phrase_flags, phrase_masks
 
 
 @pytest.fixture
@@ -36,6 +36,19 @@ def test_masks_without_links(regions):
     assert masks.shape == (2, 7, 9)
     assert not masks.any()
     assert phrase_masks(regions[:0], links, num_phrases=0).shape == (0, 7, 9)
+
+
+def test_boxes_are_those_around_the_linked_regions():
+    generator = torch.Generator().manual_seed(0)
+    boxes = torch.rand(5, 2, 2, generator=generator).sort(1).values.flatten(1) - 0.5
+    expected = []
+    for phrase in range(4):
+        own = [boxes[region].tolist() for linked, region in LINKS.tolist() if linked == phrase]
+        x1, y1, x2, y2 = zip(*own, strict=True) if own else [[0]] * 4
+        expected.append([min(x1), min(y1), max(x2), max(y2)])
+    torch.testing.assert_close(phrase_boxes(boxes, LINKS, 4), torch.tensor(expected).float())
+    no_links = torch.zeros(0, 2, dtype=torch.int64)
+    assert phrase_boxes(boxes[:0], no_links, 2).tolist() == [[0] * 4] * 2
 
 
 def test_flags_follow_number_of_links_and_class_of_the_last():

@@ -6,6 +6,7 @@ Example::
 
     python tools/test.py CONFIG CHECKPOINT --out results.jsonl.gz
     python tools/analysis_tools/analyze_results.py results.jsonl.gz --out-dir analysis
+    python tools/analysis_tools/analyze_results.py results.jsonl.gz --out-dir out --task referring
 """
 
 import argparse
@@ -20,9 +21,11 @@ from mmengine.structures import InstanceData
 from mmground.datasets.transforms import LoadGroundingImage
 from mmground.evaluation import DumpedResults
 from mmground.evaluation.breakdown import (
-    ScoredPhrases,
+    ScoredSamples,
     breakdown,
     extreme_samples,
+    referring_breakdown,
+    score_expressions,
     score_phrases,
 )
 from mmground.structures import GroundingDataSample
@@ -48,7 +51,17 @@ def main(argv: Sequence[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__.split('\n', 1)[0])
     parser.add_argument('results', help='what tools/test.py --out wrote (.jsonl or .jsonl.gz)')
     parser.add_argument('--out-dir', required=True, help='folder to write to')
-    parser.add_argument('--protocol', default='original', help='protocol of PNGMetric')
+    parser.add_argument(
+        '--task',
+        choices=('png', 'referring'),
+        default='png',
+        help='panoptic narrative grounding or referring expressions (%(default)s)',
+    )
+    parser.add_argument(
+        '--protocol',
+        default='original',
+        help="protocol of the task's metric, PNGMetric or ReferringMetric (%(default)s)",
+    )
     parser.add_argument(
         '--num-cases', type=int, default=10, help='worst, and best, cases (%(default)s each)'
     )
@@ -58,19 +71,27 @@ def main(argv: Sequence[str] | None = None) -> dict:
     args = parser.parse_args(argv)
     check_file(parser, args.results, 'file of results')
     results = DumpedResults(args.results)
-    phrases = score_phrases(results, args.protocol)
+    try:
+        if args.task == 'png':
+            phrases = score_phrases(results, args.protocol)
+            groups = breakdown(phrases, results.categories)
+        else:
+            phrases = score_expressions(results, args.protocol)
+            groups = referring_breakdown(phrases)
+    except KeyError as error:
+        raise SystemExit(f'error: {error.args[0]}') from error
     worst, best = extreme_samples(phrases, args.num_cases)
     out_dir = Path(args.out_dir)
     cases = {
         'worst': [_case(phrases, index, f'worst_{i:02d}') for i, index in enumerate(worst, 1)],
         'best': [_case(phrases, index, f'best_{i:02d}') for i, index in enumerate(best, 1)],
     }
-    _draw_cases(results, [*cases['worst'], *cases['best']], out_dir, args.img_dir)
+    _draw_cases(args.task, results, [*cases['worst'], *cases['best']], out_dir, args.img_dir)
     analysis = dict(
         results=str(args.results),
         protocol=args.protocol,
         num_samples=len(phrases.sample_ids),
-        breakdown=breakdown(phrases, results.categories),
+        breakdown=groups,
         cases=cases,
     )
     (out_dir / 'analysis.json').write_text(
@@ -83,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
     return analysis
 
 
-def _case(phrases: ScoredPhrases, index: int, name: str) -> dict:
+def _case(phrases: ScoredSamples, index: int, name: str) -> dict:
     members = phrases.of_sample(index)
     ious = [None if np.isnan(iou) else round(float(iou), 4) for iou in phrases.ious[members]]
     return dict(
@@ -97,7 +118,7 @@ def _case(phrases: ScoredPhrases, index: int, name: str) -> dict:
 
 
 def _draw_cases(
-    results: DumpedResults, cases: list[dict], out_dir: Path, img_dir: str | None
+    task: str, results: DumpedResults, cases: list[dict], out_dir: Path, img_dir: str | None
 ) -> None:
     (out_dir / 'cases').mkdir(parents=True, exist_ok=True)
     # Pale masks: whether a phrase's colour words are right shows in the picture.
@@ -114,9 +135,8 @@ def _draw_cases(
         image = load(dict(img_path=path, sample_id=sample.sample_id))['img'][..., ::-1]
         case['img_path'], case['text'] = path, sample.text
         notes = {i: f'IoU {_format(phrase["iou"])}' for i, phrase in enumerate(case['phrases'])}
-        picture = visualizer.draw(
-            np.ascontiguousarray(image), _with_masks_only(sample), notes=notes
-        )
+        shown = _with_masks_only(sample) if task == 'png' else sample
+        picture = visualizer.draw(np.ascontiguousarray(image), shown, notes=notes)
         mmcv.imwrite(picture[..., ::-1], str(out_dir / case['picture']))
 
 
@@ -137,18 +157,25 @@ def _tables(analysis: dict) -> str:
     for kind, groups in analysis['breakdown'].items():
         if kind == 'category':
             groups = dict(sorted(groups.items(), key=lambda item: -item[1]['num_phrases']))
-        width = max(len(name) for name in (kind, *groups))
-        lines += [
-            '',
-            f'| {kind:{width}} | phrases |     AR | recall@0.5 |',
-            f'| {"":-<{width}} | ------: | -----: | ---------: |',
-        ]
-        lines += [
-            f'| {name:{width}} | {group["num_phrases"]:7} | {group["AR"]:6.2f} '
-            f'| {group["recall@0.5"]:10.2f} |'
-            for name, group in groups.items()
-        ]
+        lines += ['', *_table(kind, groups)]
     return '\n'.join(lines) + '\n'
+
+
+def _table(kind: str, groups: dict[str, dict]) -> list[str]:
+    """Markdown, aligned for who reads it as it is."""
+    # The number of phrases, and what was measured.
+    count, *measures = next(iter(groups.values()))
+    rows = [[kind, count.removeprefix('num_'), *measures]]
+    for name, group in groups.items():
+        rows.append([name, str(group[count]), *(f'{group[m]:.2f}' for m in measures)])
+    widths = [max(6, *(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
+    rows.insert(1, ['-' * widths[0], *('-' * (width - 1) + ':' for width in widths[1:])])
+    return [
+        f'| {row[0]:{widths[0]}} | '
+        + ' | '.join(f'{cell:>{width}}' for cell, width in zip(row[1:], widths[1:], strict=True))
+        + ' |'
+        for row in rows
+    ]
 
 
 def _gallery(cases: dict[str, list[dict]]) -> str:

@@ -5,6 +5,7 @@ Examples::
     python tools/test.py CONFIG CHECKPOINT --out results.jsonl.gz
     python tools/analysis_tools/eval_metric.py CONFIG results.jsonl.gz
     python tools/analysis_tools/eval_metric.py original,png256 results.jsonl.gz
+    python tools/analysis_tools/eval_metric.py canvas results.jsonl.gz --task referring
 """
 
 import argparse
@@ -17,6 +18,8 @@ from mmengine.registry import init_default_scope
 
 from mmground.evaluation import DumpedResults
 from mmground.utils.cli import check_file
+
+_METRICS = {'png': 'PNGMetric', 'referring': 'ReferringMetric'}
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
@@ -36,10 +39,17 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     parser = argparse.ArgumentParser(description=__doc__.split('\n', 1)[0])
     parser.add_argument(
         'metric',
-        help='a config, of which test_evaluator is taken, or protocols of PNGMetric, separated '
-        'by commas',
+        help="a config, of which test_evaluator is taken, or protocols of the task's metric, "
+        'separated by commas',
     )
     parser.add_argument('results', help='what tools/test.py --out wrote (.jsonl or .jsonl.gz)')
+    parser.add_argument(
+        '--task',
+        choices=_METRICS,
+        default='png',
+        help='panoptic narrative grounding (PNGMetric) or referring expressions (ReferringMetric), '
+        'where protocols are given (%(default)s)',
+    )
     parser.add_argument('--out', metavar='FILE.json', help='also write the metrics to this file')
     args = parser.parse_args(argv)
     check_file(parser, args.results, 'file of results')
@@ -54,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         metrics = [metric for metric in metrics if metric['type'] != 'DumpGroundingResults']
     else:
         init_default_scope('mmground')
-        metrics = [dict(type='PNGMetric', protocol=args.metric.split(','))]
+        metrics = [dict(type=_METRICS[args.task], protocol=args.metric.split(','))]
 
     try:
         evaluator = Evaluator(metrics)

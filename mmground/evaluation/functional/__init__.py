@@ -1,12 +1,25 @@
 from .average_recall import average_recall, recall_at, recall_curve
-from .mask_iou import mask_iou, soft_mask_iou
+from .box_iou import box_area, box_iou
+from .mask_iou import mask_iou, mask_overlap, pairwise_mask_iou, soft_mask_iou
+from .overall_iou import overall_iou
+from .phrase_groups import label_groups, length_groups, size_groups
+from .proposal_recall import proposal_scores
 from .recall_curves import save_recall_curves
 
 __all__ = [
     'average_recall',
+    'box_area',
+    'box_iou',
+    'label_groups',
+    'length_groups',
     'mask_iou',
+    'mask_overlap',
+    'overall_iou',
+    'pairwise_mask_iou',
+    'proposal_scores',
     'recall_at',
     'recall_curve',
     'save_recall_curves',
+    'size_groups',
     'soft_mask_iou',
 ]

@@ -44,21 +44,25 @@ def average_recall(ious: np.ndarray, threshold_step: float = 1e-5) -> float:
     return float(area_below[reached].mean())
 
 
-def recall_at(ious: np.ndarray, threshold: float = 0.5) -> float:
+def recall_at(ious: np.ndarray, threshold: float = 0.5, strict: bool = True) -> float:
     """Share of phrases whose IoU is greater than a threshold.
 
-    Strictly greater, as the published accuracies at 0.5 are counted; the recall curve
-    counts an IoU that equals the threshold as well.
+    Strictly greater, as the published recalls of panoptic narrative grounding at 0.5 are counted;
+    the recall curve counts an IoU that equals the threshold as well.
 
     Args:
         ious: IoU of each phrase, or NaN for a miss. Shape (N, ).
         threshold: The IoU to exceed.
+        strict: False counts an IoU that equals the threshold as well, as the accuracy of referring
+            expressions does.
 
     Returns:
         Recall in [0, 1]; NaN if there are no phrases.
     """
     ious = np.asarray(ious, dtype=np.float64)
-    return float((ious > threshold).mean()) if ious.size else float('nan')
+    if not ious.size:
+        return float('nan')
+    return float((ious > threshold if strict else ious >= threshold).mean())
 
 
 def recall_curve(ious: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

@@ -1,4 +1,3 @@
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from mmground.evaluation.functional import (
 )
 from mmground.registry import METRICS
 from mmground.structures import grid_targets, phrase_flags, phrase_masks
+
+from .kept_results import to_keep, unique_results
 
 
 @METRICS.register_module()
@@ -117,7 +118,7 @@ class PNGMetric(BaseMetric):
         for sample in data_samples:
             targets, is_plural, is_thing = _ground_truth(sample)
             ious = {
-                protocol: _to_keep(_PROTOCOLS[protocol](sample, targets))
+                protocol: to_keep(_PROTOCOLS[protocol](sample, targets))
                 for protocol in self.protocols
             }
             dropped = sample['pred_phrases'].get('dropped')
@@ -125,8 +126,8 @@ class PNGMetric(BaseMetric):
                 dict(
                     sample_id=sample['sample_id'],
                     ious=ious,
-                    is_plural=_to_keep(is_plural),
-                    is_thing=_to_keep(is_thing),
+                    is_plural=to_keep(is_plural),
+                    is_thing=to_keep(is_thing),
                     num_dropped=0 if dropped is None else int(dropped.sum()),
                 )
             )
@@ -142,9 +143,7 @@ class PNGMetric(BaseMetric):
         Returns:
             Measures by name, without the prefix.
         """
-        results = _unique(results)
-        if not results:
-            raise ValueError('nothing to evaluate: no sample was processed')
+        results = unique_results(results, 'PNGMetric')
         splits = _splits(
             is_plural=np.concatenate([result['is_plural'] for result in results]),
             is_thing=np.concatenate([result['is_thing'] for result in results]),
@@ -184,15 +183,6 @@ class PNGMetric(BaseMetric):
         path = Path(self.curve_dir) / f'recall_{protocol}'
         save_recall_curves(curves, thresholds, path, title=f'protocol {protocol}')
         print_log(f'Recall curves: {path}.csv and {path}.png', logger='current')
-
-
-def _to_keep(values: Tensor) -> np.ndarray:
-    """An array with memory of its own.
-
-    A small tensor that is kept lies between the large ones of its sample, so that the heap cannot
-    join their memory again: it would grow by 9 MB a sample.
-    """
-    return values.cpu().numpy().copy()
 
 
 def _ground_truth(sample: dict) -> tuple[Tensor, Tensor, Tensor]:
@@ -268,21 +258,6 @@ def _check_shape(sample: dict, field: str, predictions: Tensor, targets: Tensor,
             f'sample {sample["sample_id"]}: pred_phrases.{field} is {tuple(predictions.shape)}, '
             f'expected {tuple(targets.shape)}, on {grid}'
         )
-
-
-def _unique(results: list[dict]) -> list[dict]:
-    """The first result of each sample."""
-    first: dict[str, dict] = {}
-    for result in results:
-        first.setdefault(result['sample_id'], result)
-    if len(first) < len(results):
-        print_log(
-            f'PNGMetric counts each sample once and leaves out {len(results) - len(first)} '
-            'repeated results',
-            logger='current',
-            level=logging.WARNING,
-        )
-    return list(first.values())
 
 
 def _splits(is_plural: np.ndarray, is_thing: np.ndarray) -> dict[str, np.ndarray]:

@@ -73,6 +73,12 @@ def test_recall_at_is_strict():
     assert recall_at(ious, 0.9) == 0.0
 
 
+def test_recall_at_that_is_not_strict():
+    ious = np.array([0.5, np.nextafter(0.5, 0), 0.9, np.nan])
+    assert recall_at(ious, 0.5, strict=False) == 0.5
+    assert recall_at(ious, 0.9, strict=False) == 0.25
+
+
 def test_recall_curve():
     ious = np.array([0.5, 0.2, np.nan, 1.0, 0.5])
     thresholds = np.array([0.0, 0.2, np.nextafter(0.2, 1), 0.5, 0.51, 1.0])

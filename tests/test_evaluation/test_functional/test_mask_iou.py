@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmground.evaluation.functional import mask_iou, soft_mask_iou
+from mmground.evaluation.functional import mask_iou, mask_overlap, pairwise_mask_iou, soft_mask_iou
 
 
 def test_equals_counting_pixels():
@@ -19,6 +19,9 @@ def test_equals_counting_pixels():
     ious = mask_iou(masks, targets)
     assert ious.dtype == torch.float64
     np.testing.assert_allclose(ious, expected, rtol=0, atol=1e-15)
+    intersections, unions = mask_overlap(masks, targets)
+    assert torch.equal(intersections, (masks * targets).sum((1, 2)))
+    assert torch.equal(unions, masks.sum((1, 2)) + targets.sum((1, 2)) - intersections)
 
 
 def test_empty_masks():
@@ -40,6 +43,23 @@ def test_bad_input():
         mask_iou(masks, masks[:1])
     with pytest.raises(TypeError, match='must be boolean'):
         mask_iou(masks.float(), masks)
+
+
+def test_pairs_equal_single_ious():
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.rand(5, 30, 20, generator=generator) > 0.5
+    targets = torch.rand(3, 30, 20, generator=generator) > 0.3
+    masks[1] = targets[2] = False
+    ious = pairwise_mask_iou(masks, targets)
+    assert ious.shape == (5, 3)
+    for i in range(5):
+        expected = mask_iou(masks[i : i + 1].expand(3, -1, -1), targets)
+        torch.testing.assert_close(ious[i], expected, rtol=0, atol=1e-15, equal_nan=True)
+    assert pairwise_mask_iou(masks[:0], targets).shape == (0, 3)
+    with pytest.raises(ValueError, match='differ in size'):
+        pairwise_mask_iou(masks, targets[:, 1:])
+    with pytest.raises(TypeError, match='must be boolean'):
+        pairwise_mask_iou(masks.float(), targets)
 
 
 def test_soft_masks_by_hand():

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from referring_factory import write_referring_results
 from result_factory import write_result_file
 from tool_loader import load_tool
 
@@ -55,3 +56,42 @@ def test_missing_file(analyze, tmp_path, capsys):
         analyze(['none.jsonl', '--out-dir', str(tmp_path)])
     assert stop.value.code == 2
     assert 'file of results does not exist: none.jsonl' in capsys.readouterr().err
+
+
+def test_referring_expressions(analyze, tmp_path, capsys):
+    _, path = write_referring_results(tmp_path / 'data')
+    out_dir = tmp_path / 'out'
+    argv = [path, '--out-dir', str(out_dir), '--num-cases', '2']
+    analysis = analyze([*argv, '--task', 'referring'])
+    groups = analysis['breakdown']
+    assert list(groups) == ['all', 'split', 'size', 'words', 'type']
+    assert groups['all']['all'] == {
+        'num_expressions': 4,
+        'Acc@0.5': 50,
+        'mIoU': 50,
+        'oIoU': pytest.approx(100 * 250 / 600),
+    }
+    assert groups['split']['refcoco_testA']['num_expressions'] == 2
+    assert groups['type']['size']['mIoU'] == 100
+    assert analysis['cases']['worst'][0]['sample_id'] == 'c'
+    # Nothing predicted where nothing is the target is right.
+    assert {case['sample_id'] for case in analysis['cases']['best']} == {'a', 'e'}
+    for case in (*analysis['cases']['worst'], *analysis['cases']['best']):
+        assert min(Image.open(out_dir / case['picture']).size) > 20
+    table = capsys.readouterr().out
+    assert '| split         | expressions | Acc@0.5 |   mIoU |   oIoU |' in table
+    assert '| refcoco_testA |           2 |' in table
+    with pytest.raises(SystemExit, match=r'error: .*gt_regions.is_thing'):
+        analyze(argv)
+
+
+def test_boxes_only(analyze, tmp_path):
+    _, path = write_referring_results(tmp_path / 'data', 'results.jsonl')
+    lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    for line in lines[1:]:
+        for entry in (*line['predictions'], *line['regions']):
+            del entry['mask']
+    Path(path).write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    analysis = analyze([path, '--out-dir', str(tmp_path / 'out'), '--task', 'referring'])
+    assert analysis['breakdown']['all']['all'].keys() == {'num_expressions', 'Acc@0.5'}
+    assert len(analysis['cases']['worst']) == 5

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DefaultScope
+from referring_factory import write_referring_results
 from result_factory import predicted_samples, write_result_file
 from tool_loader import load_tool
 
-from mmground.evaluation import PNGMetric
+from mmground.evaluation import PNGMetric, ReferringMetric
 
 
 @pytest.fixture(scope='module')
@@ -33,6 +34,14 @@ def test_gives_what_the_evaluation_of_the_samples_gives(eval_metric, tmp_path, c
     printed = capsys.readouterr().out
     assert '"png/num_phrases": 10' in printed
     assert json.loads((tmp_path / 'metrics.json').read_text())['png/num_dropped'] > 0
+
+
+def test_referring_expressions(eval_metric, tmp_path):
+    samples, path = write_referring_results(tmp_path)
+    expected = Evaluator(ReferringMetric(['original', 'canvas'])).offline_evaluate(samples)
+    metrics = eval_metric(['original,canvas', path, '--task', 'referring'])
+    assert metrics == pytest.approx(expected)
+    assert metrics['referring/original/mIoU'] == pytest.approx(100 * (1 + 0.5 + 0 + 0.5) / 4)
 
 
 def test_takes_the_metric_of_a_config(eval_metric, tmp_path):
