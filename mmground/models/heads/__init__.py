@@ -4,8 +4,10 @@ from .lcpa import LCPA
 from .matching_round import MatchingRound, MatchingState
 from .phrase_pixel_head import PhrasePixelHead
 from .phrase_queries import PhraseQueries
+from .point_grounding_head import PointGroundingHead
 from .refined_pixel_round import RefinedPixelRound
 from .refinement_trace import RefinementTrace, record_refinement, trace_refinement
+from .vision_language_encoder import VisionLanguageEncoder
 
 __all__ = [
     'LCPA',
@@ -17,9 +19,11 @@ __all__ = [
     'PhrasePixelHead',
     'PhraseQueries',
     'PixelAggregation',
+    'PointGroundingHead',
     'RefinedPixelRound',
     'RefinementTrace',
     'SKNet',
+    'VisionLanguageEncoder',
     'record_refinement',
     'trace_refinement',
 ]
