@@ -238,9 +238,7 @@ def test_backbone_of_a_detr(convert, folder, parity, model, config):
     """The same weights from a detector's file."""
     published, path = folder / 'detr-r101.pth', folder / 'backbone.pth'
     weights = {
-        name: value
-        for name, value in parity.state_dict().items()
-        if name.startswith('backbone.0.')
+        name: value for name, value in parity.state_dict().items() if name.startswith('backbone.0.')
     }
     assert len(weights) == 520
     detector = {
