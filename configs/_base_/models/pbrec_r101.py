@@ -1,6 +1,5 @@
-# The comprehension stage of PBREC-MT with the official code's sizes. Backbone and text encoder start
-# from published weights: convert.py of tools/model_converters takes a DETR (detr-backbone) and a
-# BERT (bert), "convert.py merge" puts the two together, and load_from names the result.
+# PBREC-MT with the official code's sizes. Training starts from a DETR's backbone and a BERT, which
+# convert.py of tools/model_converters makes of the published files (detr-backbone, bert).
 model = dict(
     type='Grounder',
     data_preprocessor=dict(
@@ -19,9 +18,20 @@ model = dict(
         norm_cfg=dict(type='BN', requires_grad=False),
         norm_eval=True,
         style='pytorch',
+        init_cfg=dict(
+            type='Pretrained', checkpoint='data/detr-r101/backbone.pth', prefix='backbone'
+        ),
     ),
     # Tokens, [CLS] and [SEP] included; RefCOCOg has 40.
-    text_encoder=dict(type='BertEncoder', max_length=30),
+    text_encoder=dict(
+        type='BertEncoder',
+        max_length=30,
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='data/bert-base-uncased/bert.pth',
+            prefix='text_encoder',
+        ),
+    ),
     head=dict(
         type='PointGroundingHead',
         in_channels=2048,
@@ -35,10 +45,8 @@ model = dict(
             feedforward_channels=1024,
             dropout=0.1,
         ),
-        targets=dict(
-            rec=dict(form='official', hard=False),
-            res=dict(form='official', hard=False),
-        ),
         loss_bce=dict(type='BCELoss', loss_weight=1.0),
+        # k of the IoU-based NMS, and what its proposals are ranked by.
+        test_cfg=dict(topk=12, score_mode='ref*centerness'),
     ),
 )

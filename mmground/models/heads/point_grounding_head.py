@@ -25,12 +25,12 @@ class PointGroundingHead(BaseModule):
     Method Modulated by Point <https://doi.org/10.1609/aaai.v38i7.28581>`_. The last map of the
     backbone and the tokens of the expression are projected to a common width and read from each
     other (``fusion``); a perceptron per task then says for each point how central it is to the
-    referred box (``'rec'``) and how much of its cell the referred mask covers (``'res'``). With both
-    tasks this is PBREC-MT.
+    referred box (``'rec'``) and how much of its cell the referred mask covers (``'res'``). With
+    both tasks this is PBREC-MT.
 
     A sample has one phrase, its whole expression. Several expressions may be about one image.
 
-    Defaults are the official code's: its soft targets, which differ from the paper's Eqs. 1-4; a
+    Defaults are the official code's: its soft targets, which differ from the paper's Eqs. 1-4; the
     mean over all points, padding too, where Eq. 6 divides by their number twice; and the last layer
     only is supervised.
 
@@ -52,7 +52,7 @@ class PointGroundingHead(BaseModule):
         test_cfg: ``exclude_padding``, whether the best points are never on the padding (True);
             ``keep_attention``, whether predictions keep what [CLS] reads from the points
             (False); and ``localisation``, settings of :class:`PointLocalisation` other than
-            these, for models with localisers.
+            ``exclude_padding`` and ``cell_anchor``, for models with localisers.
         init_cfg: Initialisation. None is the official code's.
 
     Raises:
@@ -83,7 +83,7 @@ class PointGroundingHead(BaseModule):
                 raise ValueError(
                     f"targets takes 'form' and 'hard' of the tasks {list(tasks)}, got {targets!r}"
                 )
-        self.tasks = tuple(tasks)
+        self.tasks = tuple(task for task in TASKS if task in tasks)
         self.target_cfg = {
             task: dict(form='official', hard=False) | targets.get(task, {}) for task in tasks
         }
@@ -323,14 +323,15 @@ class PointGroundingHead(BaseModule):
 
         Returns:
             Per sample an ``InstanceData`` of one element. For each task, say ``'rec'``:
-            ``point_scores_rec``, (1, h, w), a probability for each point; ``points_rec``, (1, 2),
-            the best point, xy in pixels of the original image; and, where the samples are
-            annotated, ``point_hits_rec``, (1, ), bool, whether that point has a positive target.
-            Also ``scores``, (1, ), the probability of the best point of the first task;
-            ``truncated``, (1, ), bool, whether the encoder cut something off the text; and, with
-            ``test_cfg.keep_attention``, ``cls_attention``, (1, h, w), how much [CLS] reads from
-            each point in the last layer of the fusion. With proposals also what
-            :class:`PointLocalisation` returns; ``scores`` are those of the box or mask then.
+            ``point_scores_rec``, (1, h, w), a probability for each point, and ``points_rec``,
+            (1, 2), the best point, xy in pixels of the original image. Of the best point for the
+            box, or for the mask if there is no task ``'rec'``: ``scores``, (1, ), its probability,
+            and, where the samples are annotated, ``point_hit``, (1, ), bool, whether it has a
+            positive target. Also ``truncated``, (1, ), bool, whether the encoder cut something off
+            the text; and, with ``test_cfg.keep_attention``, ``cls_attention``, (1, h, w), how much
+            [CLS] reads from each point in the last layer of the fusion.
+            With proposals also what :class:`PointLocalisation` returns; ``scores`` are those of
+            the box or mask then.
         """
         image_index, valid = self.place(feats, data_samples)
         states, attention = self.encode(
@@ -376,7 +377,7 @@ class PointGroundingHead(BaseModule):
             best[task] = ranked.argmax(1)
         annotated = all(self._is_annotated(sample) for sample in data_samples)
         targets = self.targets(data_samples, grid) if annotated else None
-        results = []
+        results, first = [], self.tasks[0]
         for index, sample in enumerate(data_samples):
             result = InstanceData()
             for task, own in probs.items():
@@ -385,10 +386,10 @@ class PointGroundingHead(BaseModule):
                 xy = sample.geometry.inverse_points(xy * _stride(sample.geometry, grid))
                 result[f'point_scores_{task}'] = own[index].reshape(1, *grid)
                 result[f'points_{task}'] = xy
-                if targets is not None:
-                    result[f'point_hits_{task}'] = targets[task][index, point][None] > 0
-            first = self.tasks[0]
-            result.scores = probs[first][index, best[first][index]][None]
+            point = best[first][index]
+            result.scores = probs[first][index, point][None]
+            if targets is not None:
+                result.point_hit = targets[first][index, point][None] > 0
             results.append(result)
         return results
 
