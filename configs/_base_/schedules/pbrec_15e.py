@@ -1,5 +1,5 @@
-# PBREC: AdamW, 15 epochs; cosine decay of the learning rate in each iteration, from 1e-4 to 1e-6. The
-# pre-trained encoders start from that floor, and stay there.
+# PBREC: AdamW, 15 epochs; cosine decay of the learning rate in each iteration, from 1e-4 to 1e-6.
+# The pre-trained encoders start from that floor, and stay there.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-4, weight_decay=1e-4),
