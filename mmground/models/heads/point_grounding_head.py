@@ -50,9 +50,9 @@ class PointGroundingHead(BaseModule):
             :meth:`Geometry.valid_cells`. The official code reduces the mask of the padding by its
             nearest pixels: ``'corner'``.
         test_cfg: ``exclude_padding``, whether the best points are never on the padding (True);
-            ``keep_attention``, whether predictions keep what [CLS] reads from the points
-            (False); and ``localisation``, settings of :class:`PointLocalisation` other than
-            ``exclude_padding`` and ``cell_anchor``, for models with localisers.
+            and ``keep_attention``, whether predictions keep what [CLS] reads from the points
+            (False). For models with localisers also the settings of :class:`PointLocalisation`,
+            such as ``topk`` and ``score_mode``.
         init_cfg: Initialisation. None is the official code's.
 
     Raises:
@@ -99,11 +99,13 @@ class PointGroundingHead(BaseModule):
         self.ignore_padding = ignore_padding
         self.cell_anchor = cell_anchor
         self.test_cfg = dict(exclude_padding=True, keep_attention=False) | (test_cfg or {})
-        self.localisation = PointLocalisation(
-            exclude_padding=self.test_cfg['exclude_padding'],
-            cell_anchor=cell_anchor,
-            **self.test_cfg.pop('localisation', {}),
-        )
+        _ = self.localisation  # a wrong setting is an error here
+
+    @property
+    def localisation(self) -> PointLocalisation:
+        """How proposals are chosen, by the present ``test_cfg``."""
+        settings = {key: value for key, value in self.test_cfg.items() if key != 'keep_attention'}
+        return PointLocalisation(cell_anchor=self.cell_anchor, **settings)
 
     def encode(
         self,

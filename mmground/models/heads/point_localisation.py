@@ -35,7 +35,7 @@ class PointLocalisation:
     SOLO does.
 
     Args:
-        k: Number of candidates.
+        topk: k, the number of candidates.
         score_mode: What ranks boxes, see :func:`ranking_scores`. Masks are ranked by the scores
             alone, as in the paper.
         include_self: See :func:`overlap_scores`.
@@ -55,7 +55,7 @@ class PointLocalisation:
 
     def __init__(
         self,
-        k: int = 12,
+        topk: int = 12,
         score_mode: str = 'ref*centerness',
         include_self: bool = False,
         exclude_padding: bool = True,
@@ -65,13 +65,13 @@ class PointLocalisation:
         mask_threshold: float = 0.5,
         keep_candidates: bool = False,
     ) -> None:
-        if k < 1:
-            raise ValueError(f'k must be positive, got {k}')
+        if topk < 1:
+            raise ValueError(f'topk must be positive, got {topk}')
         if score_mode not in SCORE_MODES:
             raise ValueError(f'score_mode must be among {SCORE_MODES}, got {score_mode!r}')
         if interpolation not in INTERPOLATIONS:
             raise ValueError(f'interpolation must be among {INTERPOLATIONS}, got {interpolation!r}')
-        self.k = k
+        self.topk = topk
         self.score_mode = score_mode
         self.include_self = include_self
         self.exclude_padding = exclude_padding
@@ -99,7 +99,8 @@ class PointLocalisation:
             Per sample an ``InstanceData`` of one element, in pixels of the original image:
             ``bboxes``, (1, 4), xyxy; ``masks``, (1, ori_h, ori_w), bool; ``scores``, (1, ), the
             ranking score of the box, or of the mask if there is no box; and ``mask_scores``,
-            (1, ), that of the mask.
+            (1, ), that of the mask. In pixels of the canvas there is ``canvas_bboxes``, (1, 4),
+            which the image does not clip, for the official protocol.
 
             With ``keep_candidates`` also, for ``box`` and ``mask``: ``box_candidates``,
             (1, k, 4), and ``mask_candidates``, (1, k, ori_h, ori_w), bool, best first;
@@ -135,7 +136,7 @@ class PointLocalisation:
         mode = self.score_mode if name == 'box' else 'ref'
         index, ranked, kept = top_candidates(
             ranking_scores(scores, centerness, mode),
-            self.k,
+            self.topk,
             self._valid(own.grid, data_samples).to(device),
         )
         found = own.decode(image_index[:, None], index)
@@ -148,7 +149,8 @@ class PointLocalisation:
             score = ranked[t, best[t]][None]
             result.scores = score
             if name == 'box':
-                result.bboxes = sample.geometry.inverse_boxes(found[t, best[t]])[None]
+                result.canvas_bboxes = found[t, best[t]][None]
+                result.bboxes = sample.geometry.inverse_boxes(result.canvas_bboxes)
             else:
                 result.masks = self._to_image(found[t, best[t]][None], sample)
                 result.mask_scores = score

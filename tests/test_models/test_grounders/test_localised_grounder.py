@@ -42,7 +42,7 @@ def _cfg(vocab_file, **changes):
             fusion=dict(
                 type='VisionLanguageEncoder', num_layers=1, num_heads=2, feedforward_channels=16
             ),
-            test_cfg=dict(localisation=dict(k=3)),
+            test_cfg=dict(topk=3),
         ),
         localisers=dict(
             box=dict(type='FCOSLocaliser', detector=single_level_fcos(), level=0),

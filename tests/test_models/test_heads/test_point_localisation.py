@@ -79,7 +79,7 @@ def _majority(candidates, iou):
 @pytest.mark.parametrize('score_mode', ['ref', 'ref*centerness'])
 def test_boxes(score_mode):
     logits, proposals, samples = _logits(), _boxes(), _samples()
-    localise = PointLocalisation(k=5, score_mode=score_mode, keep_candidates=True)
+    localise = PointLocalisation(topk=5, score_mode=score_mode, keep_candidates=True)
     results = localise(logits, {'box': proposals}, samples)
     for t, image in enumerate(IMAGES):
         geometry = GEOMETRIES[image]
@@ -106,6 +106,7 @@ def test_boxes(score_mode):
         on_image = geometry.inverse_boxes(torch.tensor(candidates))
         torch.testing.assert_close(result.box_candidates, on_image[None])
         torch.testing.assert_close(result.bboxes, on_image[choice][None])
+        assert result.canvas_bboxes[0].tolist() == candidates[choice]
         overlap = _box_iou(candidates[0], candidates[3])
         assert result.box_ious[0, 3, 0].item() == pytest.approx(overlap, abs=1e-5)
         assert 'masks' not in result
@@ -114,7 +115,7 @@ def test_boxes(score_mode):
 
 def test_masks():
     logits, proposals, samples = _logits(), _masks(), _samples()
-    localise = PointLocalisation(k=4, keep_candidates=True)
+    localise = PointLocalisation(topk=4, keep_candidates=True)
     results = localise(logits, {'mask': proposals}, samples)
     for t, image in enumerate(IMAGES):
         geometry = GEOMETRIES[image]
@@ -151,7 +152,7 @@ def test_both_and_without_candidates():
     boxes = PointLocalisation()(logits, {'box': _boxes()}, samples)
     masks = PointLocalisation()(logits, {'mask': _masks()}, samples)
     for result, box, mask in zip(both, boxes, masks, strict=True):
-        assert set(result.keys()) == {'bboxes', 'masks', 'scores', 'mask_scores'}
+        assert set(result.keys()) == {'bboxes', 'canvas_bboxes', 'masks', 'scores', 'mask_scores'}
         assert torch.equal(result.bboxes, box.bboxes)
         assert torch.equal(result.scores, box.scores)
         assert torch.equal(result.masks, mask.masks)
@@ -160,8 +161,8 @@ def test_both_and_without_candidates():
 
 def test_a_smaller_k_from_the_same_candidates():
     logits, samples, proposals = _logits(), _samples(), {'box': _boxes(), 'mask': _masks()}
-    many = PointLocalisation(k=12, keep_candidates=True)(logits, proposals, samples)
-    few = PointLocalisation(k=4)(logits, proposals, samples)
+    many = PointLocalisation(topk=12, keep_candidates=True)(logits, proposals, samples)
+    few = PointLocalisation(topk=4)(logits, proposals, samples)
     for large, small in zip(many, few, strict=True):
         for name, field in (('box', 'bboxes'), ('mask', 'masks')):
             own = large[f'{name}_ious'][0, :4, :4]
@@ -175,7 +176,7 @@ def test_points_on_the_padding_are_candidates_on_demand():
     proposals, samples = _boxes(), _samples()
     for excluded in (True, False):
         localise = PointLocalisation(
-            k=3, score_mode='ref', exclude_padding=excluded, keep_candidates=True
+            topk=3, score_mode='ref', exclude_padding=excluded, keep_candidates=True
         )
         for result in localise(logits, {'box': proposals}, samples):
             found = result.box_candidate_scores[0, 0].item()
@@ -186,7 +187,7 @@ def test_an_image_with_fewer_points_than_k():
     narrow = Geometry((600, 60), (128, 13), offset=(0, 57), canvas_shape=CANVAS)
     sample = GroundingDataSample(metainfo=dict(image_index=0, geometry=narrow))
     proposals = _boxes()
-    localise = PointLocalisation(k=12, keep_candidates=True)
+    localise = PointLocalisation(topk=12, keep_candidates=True)
     (result,) = localise({'rec': _logits()['rec'][:1]}, {'box': proposals}, [sample])
     # No cell has its centre on the image: then all of them count.
     assert result.box_candidates.shape == (1, 12, 4)
@@ -200,7 +201,7 @@ def test_an_image_with_fewer_points_than_k():
 
 
 def test_wrong_settings():
-    for settings in (dict(k=0), dict(score_mode='conf'), dict(interpolation='cubic')):
+    for settings in (dict(topk=0), dict(score_mode='conf'), dict(interpolation='cubic')):
         with pytest.raises(ValueError, match=f'{next(iter(settings))} must be'):
             PointLocalisation(**settings)
     with pytest.raises(ValueError, match=r"localisers \['mask'\] have no scores"):
