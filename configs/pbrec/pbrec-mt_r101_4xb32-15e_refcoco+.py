@@ -6,7 +6,6 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-model = dict(text_encoder=dict(vocab_file={{_base_.vocab_file}}))
 train_dataloader = dict(batch_size=32)
 
 # The official code selects by the best point, which needs no detector.
