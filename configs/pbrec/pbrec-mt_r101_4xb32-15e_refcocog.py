@@ -1,6 +1,6 @@
 # PBREC-MT on RefCOCOg, whose expressions are longer: 40 tokens.
 _base_ = [
-    '../_base_/models/pbrec_r101.py',
+    '../_base_/models/pbrec-localised_r101.py',
     '../_base_/datasets/refcocog.py',
     '../_base_/schedules/pbrec_15e.py',
     '../_base_/default_runtime.py',

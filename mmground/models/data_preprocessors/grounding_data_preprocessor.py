@@ -79,3 +79,21 @@ class GroundingDataPreprocessor(ImgDataPreprocessor):
             rows, columns = geometry.image_area
             row[:, rows, columns] = image[:, :height, :width]
         return canvas
+
+    def raw_canvas(self, inputs: Tensor) -> Tensor:
+        """Undo the normalisation, for parts that have one of their own.
+
+        Args:
+            inputs: A prepared batch. Shape (B, 3, H, W).
+
+        Returns:
+            The images as the pipeline packed them, whole numbers from 0 to 255, float, channels
+            in that order (BGR as loaded); on the padding no value in particular. Shape
+            (B, 3, H, W).
+        """
+        images = inputs.float()
+        if self._enable_normalize:
+            images = images * self.std + self.mean
+        if self._channel_conversion:
+            images = images.flip(1)
+        return images.round().clamp(0, 255)

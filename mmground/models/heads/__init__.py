@@ -5,6 +5,7 @@ from .matching_round import MatchingRound, MatchingState
 from .phrase_pixel_head import PhrasePixelHead
 from .phrase_queries import PhraseQueries
 from .point_grounding_head import PointGroundingHead
+from .point_localisation import PointLocalisation
 from .refined_pixel_round import RefinedPixelRound
 from .refinement_trace import RefinementTrace, record_refinement, trace_refinement
 from .vision_language_encoder import VisionLanguageEncoder
@@ -20,6 +21,7 @@ __all__ = [
     'PhraseQueries',
     'PixelAggregation',
     'PointGroundingHead',
+    'PointLocalisation',
     'RefinedPixelRound',
     'RefinementTrace',
     'SKNet',

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from mmground.registry import MODELS
 from mmground.structures import Geometry, GroundingDataSample, TextFeatures, phrase_masks
 
+from ..localisers.proposals import BoxProposals, MaskProposals
 from ..task_modules.point_targets import centerness_target, massness_target
+from .point_localisation import PointLocalisation
 
 # What a point is scored for: a box around it, by its center-ness, or a mask, by its mass-ness.
 TASKS = ('rec', 'res')
@@ -47,9 +49,10 @@ class PointGroundingHead(BaseModule):
         cell_anchor: Which point of a cell tells whether it is padding, see
             :meth:`Geometry.valid_cells`. The official code reduces the mask of the padding by its
             nearest pixels: ``'corner'``.
-        test_cfg: ``exclude_padding``, whether the best point is never one on the padding (True),
+        test_cfg: ``exclude_padding``, whether the best points are never on the padding (True);
             and ``keep_attention``, whether predictions keep what [CLS] reads from the points
-            (False).
+            (False). For models with localisers also the settings of :class:`PointLocalisation`,
+            such as ``topk`` and ``score_mode``.
         init_cfg: Initialisation. None is the official code's.
 
     Raises:
@@ -96,6 +99,13 @@ class PointGroundingHead(BaseModule):
         self.ignore_padding = ignore_padding
         self.cell_anchor = cell_anchor
         self.test_cfg = dict(exclude_padding=True, keep_attention=False) | (test_cfg or {})
+        _ = self.localisation  # a wrong setting is an error here
+
+    @property
+    def localisation(self) -> PointLocalisation:
+        """How proposals are chosen, by the present ``test_cfg``."""
+        settings = {key: value for key, value in self.test_cfg.items() if key != 'keep_attention'}
+        return PointLocalisation(cell_anchor=self.cell_anchor, **settings)
 
     def encode(
         self,
@@ -302,13 +312,16 @@ class PointGroundingHead(BaseModule):
         feats: Sequence[Tensor],
         text: TextFeatures,
         data_samples: Sequence[GroundingDataSample],
+        proposals: Mapping[str, BoxProposals | MaskProposals] | None = None,
     ) -> list[InstanceData]:
-        """Find the points that each expression refers to.
+        """Find the points that each expression refers to, and the boxes and masks there.
 
         Args:
             feats: Maps of the B images, of which the last is used.
             text: The encoded texts, one per sample.
             data_samples: Samples with ``image_index`` and ``geometry``.
+            proposals: What localisers propose for the B images, by their names ``'box'`` and
+                ``'mask'``. Without them only points are predicted.
 
         Returns:
             Per sample an ``InstanceData`` of one element. For each task, say ``'rec'``:
@@ -319,18 +332,27 @@ class PointGroundingHead(BaseModule):
             positive target. Also ``truncated``, (1, ), bool, whether the encoder cut something off
             the text; and, with ``test_cfg.keep_attention``, ``cls_attention``, (1, h, w), how much
             [CLS] reads from each point in the last layer of the fusion.
+            With proposals also what :class:`PointLocalisation` returns; ``scores`` are those of
+            the box or mask then.
         """
         image_index, valid = self.place(feats, data_samples)
         states, attention = self.encode(
             feats, text, image_index, valid, return_attention=self.test_cfg['keep_attention']
         )
-        probs = {task: own[-1].float().sigmoid() for task, own in self._score(states).items()}
+        logits = {task: own[-1].float() for task, own in self._score(states).items()}
+        probs = {task: own.sigmoid() for task, own in logits.items()}
         grid = tuple(feats[-1].shape[-2:])
         results = self.predict_by_feat(probs, valid.flatten(1)[image_index], data_samples, grid)
         for index, result in enumerate(results):
             result.truncated = text.truncated[index : index + 1]
             if attention is not None:
                 result.cls_attention = attention[index].float().reshape(1, *grid)
+        if proposals:
+            maps = {task: own.unflatten(1, grid) for task, own in logits.items()}
+            localised = self.localisation(maps, proposals, data_samples)
+            for result, found in zip(results, localised, strict=True):
+                for field, value in found.items():
+                    result[field] = value
         return results
 
     def predict_by_feat(

@@ -78,3 +78,17 @@ def test_the_canvas_is_rounded_up_and_holds_images_without_one():
     assert data['inputs'].shape == (2, 3, 64, 96)
     assert (data['inputs'][0, :, :5] == 0).all()
     assert (data['inputs'][0, :, 5:45, :60] != 0).any(0).all()
+\n
+def test_the_raw_canvas_is_what_was_packed():
+    settings = (
+        dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True),
+        dict(mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0]),
+        {},
+    )
+    pairs = [sample('[a star]', path='a.jpg'), sample('[a ring]', path='b.jpg')]
+    for own in settings:
+        preprocessor = GroundingDataPreprocessor(pad_size_divisor=32, **own)
+        canvas = preprocessor.raw_canvas(preprocessor(batch(*pairs))['inputs'])
+        assert canvas.shape == (2, 3, 64, 64)
+        for row, (image, _) in zip(canvas, pairs, strict=True):
+            assert torch.equal(row[:, :40, :60], image.float())
