@@ -78,7 +78,8 @@ def test_the_canvas_is_rounded_up_and_holds_images_without_one():
     assert data['inputs'].shape == (2, 3, 64, 96)
     assert (data['inputs'][0, :, :5] == 0).all()
     assert (data['inputs'][0, :, 5:45, :60] != 0).any(0).all()
-\n
+
+
 def test_the_raw_canvas_is_what_was_packed():
     settings = (
         dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True),
