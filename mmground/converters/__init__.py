@@ -9,6 +9,7 @@ from .conversion import (
     save_converted,
 )
 from .detectron2_fpn import convert_detectron2_fpn
+from .pbrec import convert_detr_backbone, convert_pbrec
 from .ppmn import convert_ppmn, convert_ppmn_head
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     'convert_bert',
     'convert_checkpoint',
     'convert_detectron2_fpn',
+    'convert_detr_backbone',
+    'convert_pbrec',
     'convert_ppmn',
     'convert_ppmn_head',
     'merge_checkpoints',

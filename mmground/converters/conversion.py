@@ -21,6 +21,7 @@ from mmground.version import __version__
 from .bert import convert_bert
 from .detectron2_fpn import convert_detectron2_fpn
 from .drmn import convert_drmn
+from .pbrec import convert_detr_backbone, convert_pbrec
 from .ppmn import convert_ppmn
 
 
@@ -154,10 +155,10 @@ def save_converted(checkpoint: dict, path: str) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _read_parts(path: str, trust_checkpoint: bool) -> Mapping:
+def _read_dict(path: str, trust_checkpoint: bool) -> Mapping:
     loaded = read_pickled(path, trust_checkpoint)
     if not isinstance(loaded, Mapping):
-        raise ValueError(f'{path} is no official checkpoint of PPMN or DRMN: it holds no dict')
+        raise ValueError(f'{path} is no published checkpoint of this kind: it holds no dict')
     return loaded
 
 
@@ -201,17 +202,32 @@ def _convert_text_encoder(state_dict: Mapping[str, Tensor]) -> tuple[dict[str, T
 
 
 _PPMN_CONFIG = 'ppmn/ppmn_r101-fpn_4xb12-14e_png.py'
+_PBREC_CONFIG = 'pbrec/pbrec-mt_r101_4xb32-15e_refcoco.py'
 
 PUBLISHED: dict[str, PublishedWeights] = {
     'ppmn': PublishedWeights(
-        'an official PPMN checkpoint', ('',), _PPMN_CONFIG, _read_parts, convert_ppmn
+        'an official PPMN checkpoint', ('',), _PPMN_CONFIG, _read_dict, convert_ppmn
     ),
     'drmn': PublishedWeights(
         'an official DRMN checkpoint',
         ('',),
         'drmn/drmn-official_r101-fpn_1xb10-20e_png.py',
-        _read_parts,
+        _read_dict,
         convert_drmn,
+    ),
+    'pbrec': PublishedWeights(
+        'an official PBREC checkpoint',
+        ('backbone.', 'text_encoder.', 'head.'),
+        _PBREC_CONFIG,
+        _read_dict,
+        convert_pbrec,
+    ),
+    'detr-backbone': PublishedWeights(
+        'a DETR, of which the backbone is used',
+        ('backbone.',),
+        _PBREC_CONFIG,
+        _read_dict,
+        convert_detr_backbone,
     ),
     'detectron2-panoptic-fpn': PublishedWeights(
         "Detectron2's panoptic FPN",

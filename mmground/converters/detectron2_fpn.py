@@ -2,7 +2,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .rename import rename_keys
+from .rename import add_batch_counters, rename_keys
 
 _NORM = r'(weight|bias|running_mean|running_var)'
 _UP = r'backbone\.bottom_up\.'
@@ -65,8 +65,5 @@ def convert_detectron2_fpn(
         ValueError: If the layout is another.
     """
     renamed, dropped = rename_keys(state_dict, _RULES, _DEAD)
-    # Frozen normalisation has no counter of batches; mmdet's has, without effect here.
-    for name in [name for name in renamed if name.endswith('running_var')]:
-        counter = name.replace('running_var', 'num_batches_tracked')
-        renamed[counter] = renamed[name].new_zeros((), dtype=int)
+    add_batch_counters(renamed)
     return renamed, dropped

@@ -51,3 +51,13 @@ def strip_prefix(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, Ten
     if all(name.startswith(prefix) for name in state_dict):
         return {name.removeprefix(prefix): value for name, value in state_dict.items()}
     return dict(state_dict)
+
+
+def add_batch_counters(weights: dict[str, Tensor]) -> None:
+    """Give each normalisation its counter of batches, in place.
+
+    Published frozen normalisation has none; mmdet's has, without effect there.
+    """
+    for name in [name for name in weights if name.endswith('running_var')]:
+        counter = name.replace('running_var', 'num_batches_tracked')
+        weights[counter] = weights[name].new_zeros((), dtype=int)

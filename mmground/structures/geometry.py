@@ -4,6 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Place of a cell's anchor between its top left and its bottom right.
+_ANCHORS = {'centre': 0.5, 'corner': 0.0}
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -42,23 +45,29 @@ class Geometry:
         """The same placement on a canvas of a known size ``(height, width)``."""
         return replace(self, canvas_shape=tuple(canvas_shape))
 
-    def valid_cells(self, shape: tuple[int, int]) -> Tensor:
-        """Cells of a map over the canvas whose centre lies on the image.
+    def valid_cells(self, shape: tuple[int, int], anchor: str = 'centre') -> Tensor:
+        """Cells of a map over the canvas that lie on the image.
 
         Args:
             shape: Size (h, w) of the map.
+            anchor: What of a cell must lie on the image: its ``'centre'``, or its top left
+                ``'corner'``, which is what a mask of the padding says that is reduced to the
+                map by its nearest pixels.
 
         Returns:
             True on the image, False on the padding. Shape (h, w).
 
         Raises:
-            ValueError: If the canvas is unknown.
+            ValueError: If the canvas is unknown, or there is no such anchor.
         """
         self.check_canvas()
+        if anchor not in _ANCHORS:
+            raise ValueError(f'anchor must be one of {list(_ANCHORS)}, got {anchor!r}')
         inside = []
         for axis, area in enumerate(self.image_area):
-            centres = (torch.arange(shape[axis]) + 0.5) * (self.canvas_shape[axis] / shape[axis])
-            inside.append((centres >= area.start) & (centres < area.stop))
+            cell = self.canvas_shape[axis] / shape[axis]
+            points = (torch.arange(shape[axis]) + _ANCHORS[anchor]) * cell
+            inside.append((points >= area.start) & (points < area.stop))
         return inside[0][:, None] & inside[1]
 
     def check_canvas(self) -> None:

@@ -17,11 +17,16 @@ class TextFeatures:
             Shape (T, L).
         offsets: Character range ``[start, end)`` of each piece in its text, zero
             where ``valid`` is False. Shape (T, L, 2), int64.
+        is_token: True at all that the encoder read, special tokens included; False at
+            padding. Shape (T, L).
+        truncated: Texts of which the encoder cut something off. Shape (T, ), bool.
     """
 
     pieces: Tensor
     valid: Tensor
     offsets: Tensor
+    is_token: Tensor
+    truncated: Tensor
 
     def phrase_pieces(self, spans: Tensor, text_index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Find the pieces of phrases that are given as character spans.

@@ -1,6 +1,7 @@
 """Reading checkpoints without running code that a file brings along."""
 
 import os.path as osp
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -31,8 +32,9 @@ def read_pickled(
     Args:
         path: The file.
         trust_checkpoint: Load any Python object. Without it only tensors, plain
-            Python and NumPy data and what MMEngine's runner stores are accepted: a
-            file from elsewhere can run any code while it is unpickled in full.
+            Python and NumPy data, ``argparse.Namespace`` and what MMEngine's runner
+            stores are accepted: a file from elsewhere can run any code while it is
+            unpickled in full.
         map_location: Where tensors go, as in ``torch.load``.
 
     Returns:
@@ -239,6 +241,9 @@ def _safe_globals() -> list:
         np.ndarray,
         np.dtype,
         slice,
+        # Settings of a command line, beside the weights in checkpoints of DETR's descendants. It
+        # only holds what it is given.
+        Namespace,
         HistoryBuffer,
         OneCycleParamScheduler,
         *dtypes,

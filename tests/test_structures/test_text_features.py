@@ -12,7 +12,13 @@ def _features():
         ]
     )
     valid = torch.tensor([[0, 1, 1, 1, 0], [0, 1, 1, 1, 0]]).bool()
-    return TextFeatures(torch.arange(20.0).reshape(2, 5, 2), valid, offsets)
+    return TextFeatures(
+        torch.arange(20.0).reshape(2, 5, 2),
+        valid,
+        offsets,
+        is_token=torch.ones(2, 5, dtype=torch.bool),
+        truncated=torch.zeros(2, dtype=torch.bool),
+    )
 
 
 def test_pieces_of_phrases_may_overlap_and_keep_the_order():

@@ -60,7 +60,10 @@ def _report(data_batch: dict, outputs: dict) -> str:
     broken = [name for name, value in outputs.items() if not torch.as_tensor(value).isfinite()]
     if not broken:
         return ''
-    samples = [str(sample.sample_id) for sample in data_batch['data_samples']]
+    samples = [
+        str(sample.get('sample_id') or sample.get('img_path'))
+        for sample in data_batch['data_samples']
+    ]
     return f'{", ".join(broken)} not finite, on the samples {", ".join(samples)}'
 
 
@@ -70,7 +73,8 @@ class FrozenWeightsHook(Hook):
 
     Parts that are frozen keep their weights for the whole training; random ones make it
     worthless. All of a part's weights must come from a checkpoint (``load_from`` or a
-    resumed one) or from a ``Pretrained`` in the part's ``init_cfg``.
+    resumed one) or from a ``Pretrained`` in the part's ``init_cfg``; or the part has loaded
+    them all by itself and says so by a true attribute ``has_weights``.
     """
 
     def __init__(self) -> None:
@@ -99,6 +103,8 @@ class FrozenWeightsHook(Hook):
         lacking = {}
         for part in sorted(getattr(model, 'frozen', ())):
             module = model.get_submodule(part)
+            if getattr(module, 'has_weights', False):
+                continue
             given = _pretrained_names(module)
             weights = [
                 name for name in module.state_dict() if name.split('.')[-1] not in _NO_WEIGHTS

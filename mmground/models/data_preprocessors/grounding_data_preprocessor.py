@@ -1,4 +1,5 @@
 from mmengine.model import ImgDataPreprocessor
+from torch import Tensor
 
 from mmground.registry import MODELS
 
@@ -53,3 +54,21 @@ class GroundingDataPreprocessor(ImgDataPreprocessor):
                 dict(image_index=index, geometry=sample.geometry.on_canvas(canvas_shape))
             )
         return data
+
+    def raw_canvas(self, inputs: Tensor) -> Tensor:
+        """Undo the normalisation, for parts that have one of their own.
+
+        Args:
+            inputs: A prepared batch. Shape (B, 3, H, W).
+
+        Returns:
+            The images as the pipeline packed them, whole numbers from 0 to 255, float, channels
+            in that order (BGR as loaded); on the padding no value in particular. Shape
+            (B, 3, H, W).
+        """
+        images = inputs.float()
+        if self._enable_normalize:
+            images = images * self.std + self.mean
+        if self._channel_conversion:
+            images = images.flip(1)
+        return images.round().clamp(0, 255)

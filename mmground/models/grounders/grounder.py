@@ -3,11 +3,13 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import torch
-from mmengine.model import BaseModel, ModuleList
+from mmengine.model import BaseModel, ModuleDict, ModuleList
 from torch import Tensor
 
 from mmground.registry import MODELS
-from mmground.structures import GroundingDataSample, TextFeatures
+from mmground.structures import Geometry, GroundingDataSample, TextFeatures
+
+from ..localisers.proposals import BoxProposals, MaskProposals
 
 
 @MODELS.register_module()
@@ -19,7 +21,8 @@ class Grounder(BaseModel):
     texts is encoded once: inputs are the B unique images of a batch, samples are T
     texts, and each sample's ``image_index`` names its image. A head offers ``loss``,
     ``predict`` and ``tensor``, each of ``(feats, text, data_samples)``, where ``feats`` is a
-    tuple of maps and ``text`` a :class:`TextFeatures`.
+    tuple of maps and ``text`` a :class:`TextFeatures`. With ``localisers``, ``predict`` also gets
+    what they propose, a dict by their names.
 
     Args:
         backbone: Config of the image backbone.
@@ -36,6 +39,9 @@ class Grounder(BaseModel):
         frozen_dtype: ``'bfloat16'`` or ``'float16'`` runs the frozen parts under autocast, in
             training and inference, whatever the precision of the others, which get float32
             from them. None leaves them with the others.
+        localisers: Configs of frozen detectors by what they propose, ``box`` or ``mask``, see
+            :class:`Localiser`. They run for predictions only, once for each image, and stand in
+            the model's checkpoints.
         data_preprocessor: Config of the data preprocessor.
         init_cfg: Initialisation of the whole model.
 
@@ -52,6 +58,7 @@ class Grounder(BaseModel):
         frozen: Sequence[str] = (),
         dropout_in_frozen: Sequence[str] = (),
         frozen_dtype: str | None = None,
+        localisers: dict[str, dict] | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -63,6 +70,9 @@ class Grounder(BaseModel):
         self.neck = ModuleList(MODELS.build(cfg) for cfg in necks)
         self.text_encoder = MODELS.build(text_encoder)
         self.head = MODELS.build(head)
+        self.localisers = ModuleDict(
+            {name: MODELS.build(cfg) for name, cfg in (localisers or {}).items()}
+        )
         self._freeze(frozen, dropout_in_frozen)
         if frozen_dtype not in (None, 'bfloat16', 'float16'):
             raise ValueError(
@@ -73,7 +83,7 @@ class Grounder(BaseModel):
     @property
     def frozen(self) -> frozenset[str]:
         """Names of the frozen parts."""
-        return self._frozen
+        return self._frozen | {f'localisers.{name}' for name in self.localisers}
 
     @property
     def image_parts(self) -> list[str]:
@@ -170,6 +180,26 @@ class Grounder(BaseModel):
             text = self.text_encoder(texts)
         return replace(text, pieces=text.pieces.float()) if self.frozen_dtype else text
 
+    @torch.no_grad()
+    def localise(
+        self, inputs: Tensor, data_samples: Sequence[GroundingDataSample]
+    ) -> dict[str, BoxProposals | MaskProposals]:
+        """What the localisers propose.
+
+        Args:
+            inputs: The unique images of the batch, as the data preprocessor gives them. Shape
+                (B, 3, H, W).
+            data_samples: The samples: at least one for each image.
+
+        Returns:
+            By the localiser's name.
+        """
+        if not self.localisers:
+            return {}
+        canvas = self.data_preprocessor.raw_canvas(inputs)
+        geometries = _geometries(len(inputs), data_samples)
+        return {name: part(canvas, geometries) for name, part in self.localisers.items()}
+
     def forward(
         self,
         inputs: Tensor,
@@ -189,7 +219,10 @@ class Grounder(BaseModel):
         if mode == 'loss':
             return self.head.loss(feats, text, data_samples)
         if mode == 'predict':
-            predictions = self.head.predict(feats, text, data_samples)
+            proposals = self.localise(inputs, data_samples)
+            predictions = self.head.predict(
+                feats, text, data_samples, *([proposals] if proposals else [])
+            )
             for sample, prediction in zip(data_samples, predictions, strict=True):
                 sample.pred_phrases = prediction
             return data_samples
@@ -200,12 +233,17 @@ class Grounder(BaseModel):
 
 def _valid_mask(images: Tensor, data_samples: Sequence[GroundingDataSample]) -> Tensor:
     """Where the canvas of each image is no padding. Shape (B, H, W), boolean."""
-    geometries = {sample.image_index: sample.geometry for sample in data_samples}
-    if len(geometries) != len(images):
-        raise ValueError(
-            f'a neck ignores the padding, but data_samples place {len(geometries)} of '
-            f'{len(images)} images'
-        )
     shape = tuple(images.shape[-2:])
-    masks = [geometries[index].valid_cells(shape) for index in range(len(images))]
+    masks = [own.valid_cells(shape) for own in _geometries(len(images), data_samples)]
     return torch.stack(masks).to(images.device)
+
+
+def _geometries(count: int, data_samples: Sequence[GroundingDataSample]) -> list[Geometry]:
+    """How each of ``count`` images lies on its canvas."""
+    geometries = {sample.image_index: sample.geometry for sample in data_samples}
+    if len(geometries) != count:
+        raise ValueError(
+            f'a part needs to know the padding, but data_samples place {len(geometries)} of '
+            f'{count} images'
+        )
+    return [geometries[index] for index in range(count)]

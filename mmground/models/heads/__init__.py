@@ -4,8 +4,11 @@ from .lcpa import LCPA
 from .matching_round import MatchingRound, MatchingState
 from .phrase_pixel_head import PhrasePixelHead
 from .phrase_queries import PhraseQueries
+from .point_grounding_head import PointGroundingHead
+from .point_localisation import PointLocalisation
 from .refined_pixel_round import RefinedPixelRound
 from .refinement_trace import RefinementTrace, record_refinement, trace_refinement
+from .vision_language_encoder import VisionLanguageEncoder
 
 __all__ = [
     'LCPA',
@@ -17,9 +20,12 @@ __all__ = [
     'PhrasePixelHead',
     'PhraseQueries',
     'PixelAggregation',
+    'PointGroundingHead',
+    'PointLocalisation',
     'RefinedPixelRound',
     'RefinementTrace',
     'SKNet',
+    'VisionLanguageEncoder',
     'record_refinement',
     'trace_refinement',
 ]

@@ -26,13 +26,31 @@ def pixel_position_code(
     if channels % 4:
         raise ValueError(f'a sine code of x and y needs a multiple of 4 channels, got {channels}')
     half = channels // 2
-    pair = torch.arange(0, half, 2, dtype=torch.float32, device=device)
-    frequencies = 10000 ** (-pair / half)
-
-    def code(size: int) -> Tensor:
-        angles = frequencies[:, None] * torch.arange(size, dtype=torch.float32, device=device)
-        return torch.stack((angles.sin(), angles.cos()), 1).flatten(0, 1)
-
-    x = code(width)[:, None].expand(-1, height, -1)
-    y = code(height)[:, :, None].expand(-1, -1, width)
+    x = sequence_position_code(width, half, device).T[:, None].expand(-1, height, -1)
+    y = sequence_position_code(height, half, device).T[:, :, None].expand(-1, -1, width)
     return torch.cat((x, y))
+
+
+def sequence_position_code(
+    length: int, channels: int, device: torch.device | str | None = None
+) -> Tensor:
+    """Sine code of the places in a sequence, from 0 (`Attention Is All You Need
+    <https://arxiv.org/abs/1706.03762>`_, Sec. 3.5).
+
+    Args:
+        length: Places L.
+        channels: Channels C, where sine and cosine of one frequency stand next to each other.
+        device: Device of the result.
+
+    Returns:
+        Shape (L, C).
+
+    Raises:
+        ValueError: If the number of channels is odd.
+    """
+    if channels % 2:
+        raise ValueError(f'a sine code needs an even number of channels, got {channels}')
+    pair = torch.arange(0, channels, 2, dtype=torch.float32, device=device)
+    frequencies = 10000 ** (-pair / channels)
+    angles = torch.arange(length, dtype=torch.float32, device=device)[:, None] * frequencies
+    return torch.stack((angles.sin(), angles.cos()), 2).flatten(1)

@@ -1,7 +1,9 @@
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor
 from transformers import BertConfig, BertModel, BertTokenizerFast
@@ -34,7 +36,7 @@ class BertEncoder(BaseModule):
         dropout: Dropout rate of hidden states and attention, in training mode.
         max_positions: Rows of the position embedding table.
         max_length: Longest input in pieces, [CLS] and [SEP] included; the rest of
-            a text is cut off.
+            a text is cut off, which is logged once and marked in the features.
         do_lower_case: Whether the vocabulary is of lower-cased text.
         init_cfg: Initialisation, such as ``dict(type='Pretrained', checkpoint=...)``
             with this module's parameter names.
@@ -64,6 +66,7 @@ class BertEncoder(BaseModule):
         self.vocab_file = vocab_file
         self.vocab_size = vocab_size
         self.tokenizer = None
+        self._told_of_truncation = False
         self.register_buffer('vocab', None)
         if vocab_file is not None and Path(vocab_file).is_file():
             self._set_vocabulary(Path(vocab_file).read_text(encoding='utf-8'), vocab_file)
@@ -91,20 +94,22 @@ class BertEncoder(BaseModule):
         Returns:
             Features of the pieces with their places in the text, C = hidden_size.
         """
-        ids, attention_mask, special, offsets = self.tokenize(texts)
+        ids, attention_mask, special, offsets, truncated = self.tokenize(texts)
         hidden = self.encode(ids, attention_mask)
-        valid = attention_mask.bool() & ~special.bool()
-        return TextFeatures(hidden, valid, offsets * valid[..., None])
+        is_token = attention_mask.bool()
+        valid = is_token & ~special.bool()
+        return TextFeatures(hidden, valid, offsets * valid[..., None], is_token, truncated)
 
-    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Split texts into word pieces.
 
         Args:
             texts: T texts.
 
         Returns:
-            ids, attention mask (1 at pieces), special-token mask, each (T, L), and
-            character offsets (T, L, 2), all int64 on the module's device.
+            ids, attention mask (1 at pieces and special tokens), special-token mask, each (T, L),
+            and character offsets (T, L, 2), all int64; and which texts were cut off, (T, ),
+            bool. All on the module's device.
 
         Raises:
             RuntimeError: If the encoder has no vocabulary.
@@ -128,8 +133,19 @@ class BertEncoder(BaseModule):
             return_tensors='pt',
         )
         names = ('input_ids', 'attention_mask', 'special_tokens_mask', 'offset_mapping')
+        truncated = [bool(encoding.overflowing) for encoding in pieces.encodings]
+        if any(truncated) and not self._told_of_truncation:
+            self._told_of_truncation = True
+            print_log(
+                f'the text {texts[truncated.index(True)]!r} has more than {self.max_length} word '
+                'pieces, [CLS] and [SEP] included: the rest is cut off. This is said once; '
+                'raise model.text_encoder.max_length to read such texts whole',
+                logger='current',
+                level=logging.WARNING,
+            )
         device = self.model.embeddings.word_embeddings.weight.device
-        return tuple(pieces[name].to(device) for name in names)
+        tensors = [*(pieces[name] for name in names), torch.tensor(truncated)]
+        return tuple(tensor.to(device) for tensor in tensors)
 
     def encode(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Run the transformer.

@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmengine.model import PretrainedInit
 from mmengine.optim import OptimWrapper
+from mmengine.structures import BaseDataElement
 from processes import run_processes
 from small_ppmn import batch, build, sample, write_vocabulary
 
@@ -101,3 +102,11 @@ def test_frozen_parts_need_weights_from_somewhere(tmp_path):
     torch.save({f'module.{k}': v for k, v in model.backbone.state_dict().items()}, path + '1')
     model.backbone.init_cfg = dict(type=PretrainedInit, checkpoint=path + '1')
     hook.before_train(_runner(model))
+
+
+def test_samples_of_detectors_are_named_by_their_image():
+    data = dict(data_samples=[BaseDataElement(metainfo=dict(img_path='y.jpg'))])
+    with pytest.raises(FloatingPointError, match=r'y\.jpg'):
+        FiniteLossHook().after_train_iter(
+            SimpleNamespace(iter=7), 0, data, dict(loss=torch.tensor(float('nan')))
+        )

@@ -38,3 +38,18 @@ def test_images_are_not_shared_across_geometries_arrays_or_on_demand():
     assert len(_preprocessor()(arrays)['inputs']) == 2, 'an array is known by its img_id'
     same = batch(sample('[a star]'), sample('[a ring]'))
     assert len(_preprocessor(share_images=False)(same)['inputs']) == 2
+
+
+def test_the_raw_canvas_is_what_was_packed():
+    settings = (
+        dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True),
+        dict(mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0]),
+        {},
+    )
+    pairs = [sample('[a star]', path='a.jpg'), sample('[a ring]', path='b.jpg')]
+    for own in settings:
+        preprocessor = GroundingDataPreprocessor(pad_size_divisor=32, **own)
+        canvas = preprocessor.raw_canvas(preprocessor(batch(*pairs))['inputs'])
+        assert canvas.shape == (2, 3, 64, 64)
+        for row, (image, _) in zip(canvas, pairs, strict=True):
+            assert torch.equal(row[:, :40, :60], image.float())

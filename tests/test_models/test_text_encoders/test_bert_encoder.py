@@ -38,7 +38,7 @@ def test_offsets_point_into_the_original_text(encoder):
 
 
 def test_special_tokens_in_a_text_are_plain_characters(encoder):
-    ids, _, special, _ = encoder.tokenize(['a [SEP] star'])
+    ids, _, special, *_ = encoder.tokenize(['a [SEP] star'])
     assert special[0].tolist() == [1, 0, 0, 0, 0, 0, 1]
     assert ids[0, 2:5].tolist() == [1, 1, 1]  # the small vocabulary has none of "[", "sep", "]"
 
@@ -85,3 +85,25 @@ def test_vocabulary_errors(tmp_path):
         BertEncoder(str(wrong), **SIZES)
     with pytest.raises(ValueError, match='positions'):
         BertEncoder(vocab_size=10, max_positions=8, max_length=9)
+
+
+def test_tokens_are_all_but_the_padding(encoder):
+    features = encoder(['a red star', 'star'])
+    assert features.is_token.sum(1).tolist() == [5, 3]
+    assert features.valid.sum(1).tolist() == [3, 1]
+    assert features.is_token[:, 0].all() and not features.valid[:, 0].any()
+
+
+def test_truncated_texts_are_marked_and_told_once(encoder, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        'mmground.models.text_encoders.bert_encoder.print_log',
+        lambda message, **kwargs: told.append(message),
+    )
+    assert encoder(['star ' * 10, 'star']).truncated.tolist() == [False, False]
+    assert told == []
+    assert encoder(['star', 'star ' * 11]).truncated.tolist() == [False, True]
+    assert encoder(['ring ' * 12]).truncated.tolist() == [True]
+    (message,) = told
+    assert 'star star' in message and 'more than 12 word pieces' in message
+    assert 'model.text_encoder.max_length' in message

@@ -1,0 +1,182 @@
+from collections.abc import Mapping, Sequence
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmground.structures import GroundingDataSample
+
+from ..localisers.proposals import BoxProposals, MaskProposals
+from ..task_modules.iou_nms import (
+    INTERPOLATIONS,
+    SCORE_MODES,
+    interpolate_scores,
+    iou_nms,
+    pairwise_box_ious,
+    pairwise_mask_ious,
+    ranking_scores,
+    top_candidates,
+)
+
+# What the proposals of a localiser answer.
+TASK_OF_LOCALISER = {'box': 'rec', 'mask': 'res'}
+
+
+class PointLocalisation:
+    """From point scores and proposals to a box and a mask for each expression.
+
+    The localisation stage of `PBREC <https://github.com/VILAN-Lab/PBREC-MT>`_: the proposals of the
+    k best points are candidates, and the one that overlaps most with the others is the result
+    (Eq. 7). Boxes and masks are chosen apart from each other. Scores are interpolated where a
+    localiser has another grid than the scores, as SOLO.
+
+    Masks are compared at the resolution of the proposals, a quarter of the canvas; the result is
+    enlarged to the canvas, cut to the image and resized to the original, then thresholded, as
+    SOLO does.
+
+    Args:
+        topk: k, the number of candidates.
+        score_mode: What ranks boxes, see :func:`ranking_scores`. Masks are ranked by the scores
+            alone, as in the paper.
+        include_self: See :func:`overlap_scores`.
+        exclude_padding: Whether points on the padding are no candidates. The official code has
+            them.
+        cell_anchor: What of a point's cell must lie on the image, see
+            :meth:`Geometry.valid_cells`.
+        interpolation: See :func:`interpolate_scores`.
+        align_corners: See :func:`interpolate_scores`.
+        mask_threshold: Probability that foreground exceeds.
+        keep_candidates: Whether results keep the candidates, for drawing them and for results
+            of a smaller k.
+
+    Raises:
+        ValueError: If there is no such setting.
+    """
+
+    def __init__(
+        self,
+        topk: int = 12,
+        score_mode: str = 'ref*centerness',
+        include_self: bool = False,
+        exclude_padding: bool = True,
+        cell_anchor: str = 'centre',
+        interpolation: str = 'probs',
+        align_corners: bool = False,
+        mask_threshold: float = 0.5,
+        keep_candidates: bool = False,
+    ) -> None:
+        if topk < 1:
+            raise ValueError(f'topk must be positive, got {topk}')
+        if score_mode not in SCORE_MODES:
+            raise ValueError(f'score_mode must be among {SCORE_MODES}, got {score_mode!r}')
+        if interpolation not in INTERPOLATIONS:
+            raise ValueError(f'interpolation must be among {INTERPOLATIONS}, got {interpolation!r}')
+        self.topk = topk
+        self.score_mode = score_mode
+        self.include_self = include_self
+        self.exclude_padding = exclude_padding
+        self.cell_anchor = cell_anchor
+        self.interpolation = interpolation
+        self.align_corners = align_corners
+        self.mask_threshold = mask_threshold
+        self.keep_candidates = keep_candidates
+
+    def __call__(
+        self,
+        logits: Mapping[str, Tensor],
+        proposals: Mapping[str, BoxProposals | MaskProposals],
+        data_samples: Sequence[GroundingDataSample],
+    ) -> list[InstanceData]:
+        """Localise the expressions of a batch.
+
+        Args:
+            logits: By task (``'rec'``, ``'res'``), scores of the points before the sigmoid.
+                Shape (T, h, w).
+            proposals: By localiser (``'box'``, ``'mask'``), for the B images.
+            data_samples: T samples with ``image_index`` and ``geometry``.
+
+        Returns:
+            Per sample an ``InstanceData`` of one element, in pixels of the original image:
+            ``bboxes``, (1, 4), xyxy; ``masks``, (1, ori_h, ori_w), bool; ``scores``, (1, ), the
+            ranking score of the box, or of the mask if there is no box; and ``mask_scores``,
+            (1, ), that of the mask. In pixels of the canvas there is ``canvas_bboxes``, (1, 4),
+            which the image does not clip, for the official protocol.
+
+            With ``keep_candidates`` also, for ``box`` and ``mask``: ``box_candidates``,
+            (1, k, 4), and ``mask_candidates``, (1, k, ori_h, ori_w), bool, best first;
+            ``box_candidate_scores``, (1, k); ``box_ious``, (1, k, k), their overlaps where they
+            were compared; and ``box_choice``, (1, ), the candidate that is the result. The k here
+            is smaller if the image has fewer points.
+
+        Raises:
+            ValueError: If the scores of a localiser's task are missing.
+        """
+        unused = [name for name in proposals if TASK_OF_LOCALISER.get(name) not in logits]
+        if unused:
+            raise ValueError(
+                f'localisers {unused} have no scores to choose by: the head scores '
+                f'{list(logits)}; boxes need its task rec, masks its task res'
+            )
+        results = [InstanceData() for _ in data_samples]
+        if 'mask' in proposals:
+            self._localise('mask', logits, proposals, data_samples, results)
+        if 'box' in proposals:
+            self._localise('box', logits, proposals, data_samples, results)
+        return results
+
+    def _localise(self, name: str, logits, proposals, data_samples, results) -> None:
+        """Add what one localiser gives to the results."""
+        own = proposals[name]
+        device = own.points.device
+        image_index = torch.tensor([s.image_index for s in data_samples], device=device)
+        scores = interpolate_scores(
+            logits[TASK_OF_LOCALISER[name]], own.grid, self.interpolation, self.align_corners
+        ).flatten(1)
+        centerness = None if own.centerness is None else own.centerness[image_index]
+        mode = self.score_mode if name == 'box' else 'ref'
+        index, ranked, kept = top_candidates(
+            ranking_scores(scores, centerness, mode),
+            self.topk,
+            self._valid(own.grid, data_samples).to(device),
+        )
+        found = own.decode(image_index[:, None], index)
+        if name == 'box':
+            ious = pairwise_box_ious(found)
+        else:
+            ious = pairwise_mask_ious(found > self.mask_threshold)
+        best = iou_nms(ious, kept, self.include_self)
+        for t, (result, sample) in enumerate(zip(results, data_samples, strict=True)):
+            score = ranked[t, best[t]][None]
+            result.scores = score
+            if name == 'box':
+                result.canvas_bboxes = found[t, best[t]][None]
+                result.bboxes = sample.geometry.inverse_boxes(result.canvas_bboxes)
+            else:
+                result.masks = self._to_image(found[t, best[t]][None], sample)
+                result.mask_scores = score
+            if not self.keep_candidates:
+                continue
+            count = int(kept[t].sum())
+            if name == 'box':
+                candidates = sample.geometry.inverse_boxes(found[t, :count])
+            else:
+                candidates = self._to_image(found[t, :count], sample)
+            result[f'{name}_candidates'] = candidates[None]
+            result[f'{name}_candidate_scores'] = ranked[t, None, :count]
+            result[f'{name}_ious'] = ious[t, None, :count, :count]
+            result[f'{name}_choice'] = best[t, None]
+
+    def _valid(self, grid: tuple[int, int], data_samples) -> Tensor:
+        """Points that may be candidates. Shape (T, n)."""
+        if not self.exclude_padding:
+            return torch.ones((len(data_samples), grid[0] * grid[1]), dtype=torch.bool)
+        geometries = {sample.image_index: sample.geometry for sample in data_samples}
+        valid = {
+            index: geometry.valid_cells(grid, self.cell_anchor).flatten()
+            for index, geometry in geometries.items()
+        }
+        return torch.stack([valid[sample.image_index] for sample in data_samples])
+
+    def _to_image(self, probs: Tensor, sample: GroundingDataSample) -> Tensor:
+        """Masks on the original image, of probabilities on the canvas."""
+        return sample.geometry.inverse_masks(probs) > self.mask_threshold

@@ -1,0 +1,26 @@
+from .iou_nms import (
+    Candidates,
+    boxes_from_distances,
+    interpolate_scores,
+    iou_nms,
+    overlap_scores,
+    pairwise_box_ious,
+    pairwise_mask_ious,
+    ranking_scores,
+    top_candidates,
+)
+from .point_targets import centerness_target, massness_target
+
+__all__ = [
+    'Candidates',
+    'boxes_from_distances',
+    'centerness_target',
+    'interpolate_scores',
+    'iou_nms',
+    'massness_target',
+    'overlap_scores',
+    'pairwise_box_ious',
+    'pairwise_mask_ious',
+    'ranking_scores',
+    'top_candidates',
+]

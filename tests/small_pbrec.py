@@ -1,0 +1,57 @@
+"""A PBREC of a few thousand parameters, and samples that it can eat."""
+
+import torch
+from mmengine.structures import InstanceData
+from small_ppmn import small_ppmn
+
+from mmground.structures import Geometry, GroundingDataSample
+
+
+def small_pbrec(vocab_file, **head):
+    """Config of a small PBREC-MT of stride 32; keyword arguments replace keys of its head."""
+    cfg = small_ppmn(vocab_file)
+    return dict(
+        type='Grounder',
+        data_preprocessor=cfg['data_preprocessor'],
+        backbone=dict(
+            type='mmdet.ResNet', depth=18, base_channels=8, out_indices=(3,), norm_eval=True
+        ),
+        text_encoder=cfg['text_encoder'],
+        head=dict(
+            type='PointGroundingHead',
+            in_channels=64,
+            text_channels=24,
+            channels=16,
+            fusion=dict(
+                type='VisionLanguageEncoder', num_layers=2, num_heads=2, feedforward_channels=16
+            ),
+        )
+        | head,
+    )
+
+
+def expression(text, box=(30.0, 40.0, 90.0, 100.0), path='a.jpg', img_shape=(128, 160), gt=True):
+    """An image and a sample whose whole text refers to a rectangle, xyxy, of the original image.
+
+    The image is shown at its own size, in the corner of the canvas.
+    """
+    sample = GroundingDataSample(
+        metainfo=dict(
+            sample_id=f'{path}:{text}',
+            img_id=path,
+            img_path=path,
+            text=text,
+            phrases=[dict(text=text, span=(0, len(text)), type='', phrase_id='0')],
+            ori_shape=img_shape,
+            img_shape=img_shape,
+            geometry=Geometry(img_shape, img_shape),
+        )
+    )
+    if gt:
+        mask = torch.zeros(1, *img_shape, dtype=torch.bool)
+        x1, y1, x2, y2 = (round(value) for value in box)
+        mask[0, y1:y2, x1:x2] = True
+        sample.gt_regions = InstanceData(bboxes=torch.tensor([box]), masks=mask)
+        sample.links = torch.tensor([[0, 0]])
+    pixels = torch.Generator().manual_seed(sum(path.encode()))
+    return torch.randint(256, (3, *img_shape), generator=pixels).to(torch.uint8), sample
