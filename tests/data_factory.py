@@ -1,7 +1,11 @@
 """Tiny data sets in the benchmarks' own file formats, written by hand for the tests."""
 
+import io
 import json
+import pickle
+import struct
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -261,3 +265,147 @@ def write_json_dataset(root: Path) -> dict:
         ann_file='grounding.json',
         data_prefix=dict(img_path='images', mask_path='masks'),
     )
+
+
+REFER_IMAGES = {
+    # image id -> (height, width)
+    11: (24, 32),
+    12: (20, 30),
+    13: (30, 20),
+    14: (18, 18),
+    15: (16, 40),
+    16: (16, 16),
+}
+REFER_CATEGORIES = [
+    dict(id=1, name='person', supercategory='person'),
+    dict(id=18, name='dog', supercategory='animal'),
+]
+
+
+def rectangle(x: float, y: float, width: float, height: float) -> list[float]:
+    """A polygon."""
+    return [x, y, x + width, y, x + width, y + height, x, y + height]
+
+
+def _annotation(id_, image_id, category_id, *rectangles):
+    x1, y1 = (min(r[i] for r in rectangles) for i in (0, 1))
+    x2, y2 = (max(r[i] + r[i + 2] for r in rectangles) for i in (0, 1))
+    return dict(
+        id=id_,
+        image_id=image_id,
+        category_id=category_id,
+        bbox=[x1, y1, x2 - x1, y2 - y1],
+        area=sum(r[2] * r[3] for r in rectangles),
+        iscrowd=0,
+        segmentation=[rectangle(*r) for r in rectangles],
+    )
+
+
+def refer_annotations() -> list[dict]:
+    """Annotations of RefCOCO's form; the second has two polygons, 107 is referred by none."""
+    return [
+        _annotation(101, 11, 1, (2.5, 3.25, 10.0, 12.5)),
+        _annotation(102, 11, 18, (16, 4, 4, 8), (24, 4, 6.5, 8)),
+        _annotation(103, 12, 1, (1, 1, 20, 15)),
+        _annotation(104, 13, 1, (3, 3, 10, 20)),
+        _annotation(105, 14, 18, (4, 4, 6, 6)),
+        _annotation(106, 15, 18, (10, 2, 20, 10)),
+        _annotation(107, 15, 1, (1, 1, 3, 3)),
+        _annotation(108, 16, 1, (1, 1, 8, 12)),
+    ]
+
+
+def _ref(ref_id, ann_id, image_id, split, *texts):
+    sentences = [
+        dict(
+            sent_id=10 * ref_id + i,
+            raw=text.upper() + '.',
+            sent=text,
+            tokens=text.split(),
+        )
+        for i, text in enumerate(texts)
+    ]
+    return dict(
+        ref_id=ref_id,
+        ann_id=ann_id,
+        image_id=image_id,
+        category_id=1,
+        split=split,
+        # Not the name of a file.
+        file_name=f'COCO_train2014_{image_id:012d}_{ref_id}.jpg',
+        sent_ids=[sentence['sent_id'] for sentence in sentences],
+        sentences=sentences,
+    )
+
+
+def refcoco_refs() -> list[dict]:
+    """References of RefCOCO's splits, those of an image apart from each other."""
+    return [
+        _ref(1, 101, 11, 'train', 'the left man', 'guy near dogs'),
+        _ref(2, 103, 12, 'train', 'woman in a café'),
+        _ref(3, 102, 11, 'train', 'two-part dog on the right', 'dog', 'right'),
+        _ref(4, 104, 13, 'val', 'tall person'),
+        _ref(5, 108, 16, 'testA', 'the person', 'standing one'),
+        _ref(6, 105, 14, 'testB', 'the dog'),
+    ]
+
+
+def refcocog_refs() -> list[dict]:
+    """References of RefCOCOg's splits; an image of training is one of RefCOCO's val."""
+    return [
+        _ref(1, 104, 13, 'train', 'a person who stands in front of a wall'),
+        _ref(2, 106, 15, 'train', 'a dog that lies on the floor'),
+        _ref(3, 103, 12, 'val', 'a woman who reads'),
+        _ref(4, 105, 14, 'test', 'a dog which looks to the left'),
+    ]
+
+
+class _Python2Pickler(pickle._Pickler):
+    """Writes text as Python 2 wrote its str: bytes, of UTF-8."""
+
+    dispatch: ClassVar[dict] = {**pickle._Pickler.dispatch}
+
+    def _save_str(self, text):
+        data = text.encode()
+        self.write(b'T' + struct.pack('<i', len(data)) + data)
+        self.memoize(text)
+
+    dispatch[str] = _save_str
+
+
+def python2_pickle(content) -> bytes:
+    """The pickle that Python 2 would have written."""
+    stream = io.BytesIO()
+    _Python2Pickler(stream, protocol=2).dump(content)
+    return stream.getvalue()
+
+
+def write_refer_dataset(root: Path) -> str:
+    """Write RefCOCO and RefCOCOg of a few images in the refer API's layout.
+
+    Returns:
+        The data root.
+    """
+    images = root / 'images/mscoco/images/train2014'
+    images.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for image_id, size in REFER_IMAGES.items():
+        pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(images / f'COCO_train2014_{image_id:012d}.png')
+    instances = dict(
+        info=dict(description='refer'),
+        images=[
+            dict(id=image_id, file_name=f'COCO_train2014_{image_id:012d}.png', height=h, width=w)
+            for image_id, (h, w) in REFER_IMAGES.items()
+        ],
+        annotations=refer_annotations(),
+        categories=REFER_CATEGORIES,
+    )
+    for folder, name, refs in (
+        ('refcoco', 'refs(unc).p', refcoco_refs()),
+        ('refcocog', 'refs(umd).p', refcocog_refs()),
+    ):
+        (root / folder).mkdir()
+        (root / folder / 'instances.json').write_text(json.dumps(instances))
+        (root / folder / name).write_bytes(python2_pickle(refs))
+    return str(root)

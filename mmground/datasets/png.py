@@ -1,6 +1,6 @@
 import pickle
 from collections.abc import Iterator
-from typing import ClassVar, NoReturn
+from typing import ClassVar
 
 from mmengine.fileio import join_path
 from mmengine.logging import print_log
@@ -11,6 +11,7 @@ from mmground.registry import DATASETS
 from .alignment import WordPieceAligner, align_utterances
 from .base_grounding import BaseGroundingDataset
 from .json_stream import iter_json
+from .malformed import malformed
 
 
 @DATASETS.register_module()
@@ -390,12 +391,3 @@ class PanopticFile:
 
 
 _SINGULAR = dict(images='image', annotations='annotation', categories='category')
-
-
-def malformed(path: str, record: str, error: Exception) -> NoReturn:
-    """Raise a ValueError that names an annotation file's entry and what is wrong with it."""
-    problem = f'there is no {error}' if isinstance(error, KeyError) else str(error)
-    raise ValueError(
-        f'{path}: {record} is malformed ({problem}); the file is not the published one: '
-        'download it again'
-    ) from error

@@ -1,45 +1,26 @@
 """Is a copy of the panoptic narrative grounding data complete and consistent?"""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from multiprocessing import get_context
-from os import listdir
 from pathlib import Path
 
+from .check_report import CheckReport, check_files, decode_records
 from .png import PanopticFile, PNGDataset, iter_narratives
-from .transforms import LoadGroundingImage, LoadGroundingMasks
-
-_EXAMPLES = 5
 
 
 @dataclass
-class PNGReport:
-    """What was found in a split.
+class PNGReport(CheckReport):
+    """What was found in a split, ``'train'`` or ``'val'``.
+
+    ``counts`` has ``narratives``, ``phrases`` (nouns with segments), ``segments`` (distinct ones
+    that phrases name) and ``images`` in the narratives, as the files have them.
 
     Attributes:
-        split: ``'train'`` or ``'val'``.
-        description: Of the panoptic file's ``info``.
-        counts: ``narratives``, ``phrases`` (nouns with segments), ``segments`` (distinct ones
-            that phrases name) and ``images`` in the narratives, as the files have them.
         filtered: ``narratives`` and ``phrases`` that the official preparation keeps. Empty if
             no vocabulary was given, or the annotations have problems.
-        problems: Number of problems by kind.
-        examples: Descriptions of the first few problems by kind.
     """
 
-    split: str
-    description: str = ''
-    counts: dict[str, int] = field(default_factory=dict)
     filtered: dict[str, int] = field(default_factory=dict)
-    problems: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-
-    def add(self, kind: str, example: str) -> None:
-        """Note a problem."""
-        self.problems[kind] += 1
-        if len(self.examples[kind]) < _EXAMPLES:
-            self.examples[kind].append(example)
 
 
 def check_png(
@@ -153,13 +134,8 @@ def _check_files(
         ('missing images', 'img_path', 'file_name'),
         ('missing panoptic PNGs', 'seg_map_path', 'seg_map_name'),
     ):
-        folder = root / folders[key]
-        # Listed once: asking for each of a hundred thousand files takes minutes on a network.
-        there = set(listdir(folder)) if folder.is_dir() else set()
-        for image_id in used:
-            name = getattr(panoptic.images[image_id], attribute)
-            if name not in there:
-                report.add(kind, f'{folder / name}')
+        names = (getattr(panoptic.images[image_id], attribute) for image_id in used)
+        check_files(root / folders[key], names, kind, report)
 
 
 def _decode_all(
@@ -183,34 +159,4 @@ def _decode_all(
             regions=[dict(segment_id=i, bbox=None) for i in sorted(segment_ids)],
         )
         records.append(record)
-    if workers <= 1:
-        _collect(report, progress(map(_decode, records), len(records)))
-        return
-    with get_context('spawn').Pool(workers) as pool:
-        _collect(report, progress(pool.imap_unordered(_decode, records, 16), len(records)))
-
-
-def _collect(report: PNGReport, results: Iterable[Sequence[tuple[str, str]]]) -> None:
-    for problems in results:
-        for kind, message in problems:
-            report.add(kind, message)
-
-
-def _decode(record: dict) -> list[tuple[str, str]]:
-    """Problems with the image or the masks of a record, as pairs of kind and message."""
-    problems = []
-    try:
-        record = LoadGroundingImage()(record)
-    except FileNotFoundError:
-        pass  # counted already
-    except ValueError as error:
-        problems.append(('unusable images', str(error)))
-    # Where the image is at fault, the masks are checked against the annotated size.
-    record['ori_shape'] = (record['height'], record['width'])
-    try:
-        LoadGroundingMasks()(record)
-    except FileNotFoundError:
-        pass
-    except ValueError as error:
-        problems.append(('unusable masks', str(error)))
-    return problems
+    decode_records(records, report, workers, progress)

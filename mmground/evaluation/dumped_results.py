@@ -228,7 +228,7 @@ def _record_to_sample(record: dict) -> GroundingDataSample:
     entries = record['predictions']
     sample.pred_phrases = _dicts_to_instances('predictions', entries, shape)
     if 'geometry' in record:
-        # JSON has lists where the geometry has tuples.
+        # JSON has lists where the geometry has tuples; a file of earlier days lacks some keys.
         fields = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in record['geometry'].items()

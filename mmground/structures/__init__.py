@@ -2,7 +2,7 @@ from .geometry import Geometry
 from .grid_targets import grid_targets
 from .grounding_data_sample import GroundingDataSample
 from .markup import find_phrases, format_markup, parse_markup, resolve_phrases
-from .mask_codes import check_polygons, decode_mask, decode_masks, encode_masks
+from .mask_codes import check_polygons, decode_mask, decode_masks, encode_masks, mask_area
 from .panoptic import (
     decode_segment_ids,
     encode_segment_ids,
@@ -26,6 +26,7 @@ __all__ = [
     'format_markup',
     'grid_targets',
     'last_regions',
+    'mask_area',
     'merge_panoptic',
     'parse_markup',
     'phrase_boxes',

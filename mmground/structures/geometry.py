@@ -12,11 +12,11 @@ _ANCHORS = {'centre': 0.5, 'corner': 0.0}
 class Geometry:
     """How an original image lies on the canvas that the network sees.
 
-    The image is resized to ``img_shape``, mirrored if ``flip``, and placed with
-    its top left corner at ``offset`` on a canvas of ``canvas_shape``; the rest of
-    the canvas is padding. Everything that maps between the two grids (targets,
-    predictions, metrics, drawings) uses this object, so the mapping is stated
-    once.
+    The image, or what ``crop`` leaves of it, is resized to ``img_shape``, mirrored if
+    ``flip``, and placed with its top left corner at ``offset`` on a canvas of
+    ``canvas_shape``; the rest of the canvas is padding. Everything that maps between
+    the two grids (targets, predictions, metrics, drawings) uses this object, so the
+    mapping is stated once.
 
     Coordinates are continuous pixels: a pixel covers ``[i, i + 1)``, x grows to
     the right and y downwards. Shapes are ``(height, width)``.
@@ -28,6 +28,13 @@ class Geometry:
         flip: Whether the resized image is mirrored left to right.
         canvas_shape: Size of the canvas. None until the batch is put together:
             images are padded to the largest of their batch.
+        ratio: Pixels of the resized image per pixel of the original, the same for both
+            axes, as a letterbox defines it; points and boxes follow it exactly. The
+            resized image is whole pixels, so masks, which are resampled as the image is,
+            differ from it by up to half a pixel. None takes each axis' own ratio of the
+            two sizes.
+        crop: ``(top, left, height, width)`` of the part that was cut out before resizing,
+            in pixels of the original image. None is the whole image.
 
     Example:
         >>> geometry = Geometry((100, 200), (50, 100), offset=(7, 0))
@@ -40,6 +47,8 @@ class Geometry:
     offset: tuple[int, int] = (0, 0)
     flip: bool = False
     canvas_shape: tuple[int, int] | None = None
+    ratio: float | None = None
+    crop: tuple[int, int, int, int] | None = None
 
     def on_canvas(self, canvas_shape: tuple[int, int]) -> 'Geometry':
         """The same placement on a canvas of a known size ``(height, width)``."""
@@ -79,11 +88,17 @@ class Geometry:
             )
 
     @property
-    def _scale_xy(self) -> tuple[float, float]:
-        return (
-            self.img_shape[1] / self.ori_shape[1],
-            self.img_shape[0] / self.ori_shape[0],
-        )
+    def scale_xy(self) -> tuple[float, float]:
+        """Pixels of the canvas per pixel of the original image, along x and y."""
+        if self.ratio is not None:
+            return self.ratio, self.ratio
+        _, _, height, width = self._source_area
+        return self.img_shape[1] / width, self.img_shape[0] / height
+
+    @property
+    def _source_area(self) -> tuple[int, int, int, int]:
+        """(top, left, height, width) of what is seen of the original image."""
+        return self.crop or (0, 0, *self.ori_shape)
 
     @property
     def image_area(self) -> tuple[slice, slice]:
@@ -101,8 +116,9 @@ class Geometry:
         Returns:
             Shape (..., 2), xy on the canvas.
         """
-        scale_x, scale_y = self._scale_xy
-        x, y = points[..., 0] * scale_x, points[..., 1] * scale_y
+        scale_x, scale_y = self.scale_xy
+        source_top, source_left, _, _ = self._source_area
+        x, y = (points[..., 0] - source_left) * scale_x, (points[..., 1] - source_top) * scale_y
         if self.flip:
             x = self.img_shape[1] - x
         top, left = self.offset
@@ -110,15 +126,29 @@ class Geometry:
 
     def inverse_points(self, points: Tensor) -> Tensor:
         """Map points of the canvas to the original image. Shape (..., 2), xy."""
-        scale_x, scale_y = self._scale_xy
+        scale_x, scale_y = self.scale_xy
+        source_top, source_left, _, _ = self._source_area
         top, left = self.offset
         x, y = points[..., 0] - left, points[..., 1] - top
         if self.flip:
             x = self.img_shape[1] - x
-        return torch.stack((x / scale_x, y / scale_y), dim=-1)
+        return torch.stack((x / scale_x + source_left, y / scale_y + source_top), dim=-1)
 
     def boxes(self, boxes: Tensor) -> Tensor:
-        """Map boxes of the original image to the canvas. Shape (..., 4), xyxy."""
+        """Map boxes of the original image to the canvas.
+
+        Args:
+            boxes: Shape (..., 4), xyxy in pixels of the original image.
+
+        Returns:
+            Shape (..., 4), xyxy in pixels of the canvas. Of a box that ``crop`` cuts, what
+            is left; a box outside it has no area.
+        """
+        if self.crop is not None:
+            top, left, height, width = self.crop
+            first = boxes.new_tensor([left, top, left, top])
+            last = boxes.new_tensor([left + width, top + height] * 2)
+            boxes = boxes.maximum(first).minimum(last)
         return self._map_boxes(boxes, self.points)
 
     def inverse_boxes(self, boxes: Tensor) -> Tensor:
@@ -154,6 +184,8 @@ class Geometry:
         top, left = self.offset
         height, width = self.img_shape
         canvas_h, canvas_w = self.canvas_shape or (top + height, left + width)
+        source_top, source_left, source_h, source_w = self._source_area
+        masks = masks[..., source_top : source_top + source_h, source_left : source_left + source_w]
         masks = _resize(masks.float(), self.img_shape)
         if self.flip:
             masks = masks.flip(-1)
@@ -167,7 +199,8 @@ class Geometry:
                 probabilities at a quarter of its size. Shape (N, h, w).
 
         Returns:
-            Values on the pixels of the original image. Shape (N, ori_h, ori_w).
+            Values on the pixels of the original image, zero outside ``crop``. Shape
+            (N, ori_h, ori_w).
 
         Raises:
             ValueError: If the canvas is unknown.
@@ -177,7 +210,10 @@ class Geometry:
         maps = _resize(maps, self.canvas_shape)[..., rows, columns]
         if self.flip:
             maps = maps.flip(-1)
-        return _resize(maps, self.ori_shape)
+        top, left, height, width = self._source_area
+        maps = _resize(maps, (height, width))
+        below, beyond = self.ori_shape[0] - top - height, self.ori_shape[1] - left - width
+        return F.pad(maps, (left, beyond, top, below))
 
 
 def _resize(maps: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -18,6 +18,8 @@ class GroundingDataSample(BaseDataElement):
           range ``(start, end)`` in ``text``; a data set may add keys.
         - ``ori_shape``, ``img_shape`` (tuple[int, int]): Original and resized size.
         - ``geometry`` (:class:`Geometry`): How the image lies on the network's canvas.
+        - ``dataset``, ``split`` (str), ``ref_id``, ``ann_id`` (int): Of referring expressions:
+          the set, such as ``'refcoco'``, its split, the reference and its annotation.
         - ``image_index`` (int): The sample's image in the batch, set by the data
           preprocessor: samples of one image share it.
 

@@ -1,6 +1,7 @@
 """Compact forms of masks: COCO run-length codes and polygons."""
 
 from collections.abc import Sequence
+from math import isfinite
 from numbers import Real
 
 import numpy as np
@@ -32,8 +33,9 @@ def decode_mask(code: dict | Sequence, shape: tuple[int, int]) -> np.ndarray:
 
     Args:
         code: A run-length code, ``{'size': [height, width], 'counts': ...}`` with the
-            compressed string or the list of counts, or polygons: a list of
-            ``[x1, y1, x2, y2, ...]`` in pixels of the image, whose union is the mask.
+            compressed string or the list of counts; polygons: a list of
+            ``[x1, y1, x2, y2, ...]`` in pixels of the image, whose union is the mask; or a
+            list of run-length codes, whose union is the mask.
         shape: (height, width) of the image.
 
     Returns:
@@ -49,12 +51,37 @@ def decode_mask(code: dict | Sequence, shape: tuple[int, int]) -> np.ndarray:
     """
     if isinstance(code, dict):
         return _decode_rle(code, shape)
+    if _is_list_of_codes(code):
+        return decode_masks(code, shape).any(0)
     if isinstance(code, Sequence) and not isinstance(code, str):
-        return _decode_polygons(code, shape)
+        return coco_mask.decode(_merge_polygons(code, shape)).astype(bool)
     raise ValueError(
         "a mask is a run-length code {'size': ..., 'counts': ...} or a list of polygons, got a "
         f'{type(code).__name__}'
     )
+
+
+def mask_area(code: dict | Sequence, shape: tuple[int, int]) -> int:
+    """Number of pixels of a mask; for polygons without drawing it.
+
+    Args:
+        code: See :func:`decode_mask`.
+        shape: (height, width) of the image.
+
+    Raises:
+        ValueError: As :func:`decode_mask`.
+
+    Example:
+        >>> mask_area([[0, 0, 3, 0, 3, 2, 0, 2]], (5, 5))
+        6
+    """
+    if isinstance(code, Sequence) and not isinstance(code, str) and not _is_list_of_codes(code):
+        return int(coco_mask.area(_merge_polygons(code, shape)))
+    return int(decode_mask(code, shape).sum())
+
+
+def _is_list_of_codes(code) -> bool:
+    return isinstance(code, Sequence) and bool(code) and isinstance(code[0], dict)
 
 
 def decode_masks(codes: Sequence[dict | Sequence], shape: tuple[int, int]) -> np.ndarray:
@@ -109,10 +136,11 @@ def _parse_counts(text: str | bytes) -> np.ndarray:
     return numbers
 
 
-def _decode_polygons(polygons: Sequence, shape: tuple[int, int]) -> np.ndarray:
+def _merge_polygons(polygons: Sequence, shape: tuple[int, int]) -> dict:
+    """The run-length code of the union of polygons."""
     check_polygons(polygons)
     codes = coco_mask.frPyObjects([[float(c) for c in polygon] for polygon in polygons], *shape)
-    return coco_mask.decode(coco_mask.merge(codes)).astype(bool)
+    return coco_mask.merge(codes)
 
 
 def check_polygons(polygons: Sequence) -> None:
@@ -130,7 +158,7 @@ def check_polygons(polygons: Sequence) -> None:
             or isinstance(polygon, str)
             or len(polygon) < 6
             or len(polygon) % 2
-            or not all(isinstance(c, Real) and np.isfinite(c) for c in polygon)
+            or not all(isinstance(c, Real) and isfinite(c) for c in polygon)
         ):
             raise ValueError(
                 'a polygon is a list [x1, y1, x2, y2, ...] of at least three points, got '

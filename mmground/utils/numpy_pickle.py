@@ -8,8 +8,12 @@ from typing import Any
 
 import numpy as np
 
+_TRUST_OPTION = 'If you trust where it comes from, pass --trust-checkpoint (it may then run code)'
 
-def read_numpy_pickle(path: str, trust_checkpoint: bool = False) -> Any:
+
+def read_numpy_pickle(
+    path: str, trust_checkpoint: bool = False, remedy: str = _TRUST_OPTION
+) -> Any:
     """Read a pickle of Python's containers, numbers, strings and NumPy arrays.
 
     Nothing that the file names is looked up or called. Arrays are put together here from
@@ -18,6 +22,7 @@ def read_numpy_pickle(path: str, trust_checkpoint: bool = False) -> Any:
     Args:
         path: The file. Strings of Python 2 are decoded as Latin-1.
         trust_checkpoint: Load any Python object, which can run any code.
+        remedy: What the error says to do about other objects.
 
     Returns:
         What the file holds.
@@ -36,8 +41,7 @@ def read_numpy_pickle(path: str, trust_checkpoint: bool = False) -> Any:
             return _finish(unpickler(file, encoding='latin1').load())
     except _RefusedError as error:
         raise ValueError(
-            f'pickle {path} holds objects other than arrays and plain data: {error}. If you trust '
-            'where it comes from, pass --trust-checkpoint (it may then run code)'
+            f'pickle {path} holds objects other than arrays and plain data: {error}. {remedy}'
         ) from error
     except Exception as error:
         # Bytes that are no pickle make an unpickler stumble in any way.

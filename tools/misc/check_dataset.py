@@ -5,19 +5,25 @@ Examples::
     python tools/misc/check_dataset.py png data/png
     python tools/misc/check_dataset.py png data/png --vocab data/bert-base-uncased/vocab.txt \
         --masks --workers 8
+    python tools/misc/check_dataset.py refer data/refcoco
+    python tools/misc/check_dataset.py refer data/shapes --images data/shapes/images
 
 The exit status is 1 if there are problems.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from rich.progress import track
 from terminaltables import AsciiTable
 
+from mmground.datasets.check_report import CheckReport
 from mmground.datasets.grounding_shapes.png_format import DESCRIPTION
 from mmground.datasets.png_check import PNGReport, check_png
+from mmground.datasets.refcoco_check import ReferReport, check_refer_set
+from mmground.datasets.refer_api import REFER_SETS
 from mmground.utils.cli import check_file
 
 # Of the released files (the official code), and after the official preparation (DRMN).
@@ -42,6 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: If the command line is wrong; status 2.
     """
+    args = _build_parser().parse_args(argv)
+    reports = args.check(args)
+    num_problems = sum(sum(report.problems.values()) for report in reports)
+    print(f'{args.root}: {num_problems or "no"} problem{"s" * (num_problems != 1)} found')
+    return int(num_problems > 0)
+
+
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.split('\n', 1)[0])
     subparsers = parser.add_subparsers(dest='dataset', required=True, metavar='DATASET')
     png = subparsers.add_parser('png', help='panoptic narrative grounding on COCO')
@@ -63,33 +77,89 @@ def main(argv: Sequence[str] | None = None) -> int:
         action='store_true',
         help='also decode every image and mask that a narrative needs (takes long)',
     )
-    png.add_argument('--workers', type=int, default=1, help='processes for --masks (%(default)s)')
-    args = parser.parse_args(argv)
-    if args.vocab is not None:
-        check_file(parser, args.vocab, 'vocabulary')
-    reports = [
-        check_png(
-            args.root,
-            split,
-            args.vocab,
-            args.masks,
-            args.workers,
-            lambda results, total: track(results, description='Decoding', total=total),
+    png.set_defaults(check=_check_png, parser=png)
+    refer = subparsers.add_parser('refer', help='RefCOCO, RefCOCO+, RefCOCOg and ReferItGame')
+    refer.add_argument('root', help='folder with a folder for each set, such as data/refcoco')
+    refer.add_argument(
+        '--sets', nargs='+', choices=list(REFER_SETS), help='what to check (what is there)'
+    )
+    refer.add_argument(
+        '--images', metavar='DIR', help='folder of the images (that of the refer API, in root)'
+    )
+    refer.add_argument('--decode', action='store_true', help='also decode every image (takes long)')
+    refer.set_defaults(check=_check_refer)
+    for subparser in (png, refer):
+        subparser.add_argument(
+            '--workers', type=int, default=1, help='processes for decoding (%(default)s)'
         )
+    return parser
+
+
+def _check_png(args: argparse.Namespace) -> list[PNGReport]:
+    if args.vocab is not None:
+        check_file(args.parser, args.vocab, 'vocabulary')
+    reports = [
+        check_png(args.root, split, args.vocab, args.masks, args.workers, _progress)
         for split in args.splits
     ]
+    published = not any(_is_generated(report) for report in reports)
     for report in reports:
-        _print_report(report)
-    published = all(DESCRIPTION not in report.description for report in reports)
+        if report.counts:
+            _print_png_counts(report)
+        _print_problems(report)
     if len(reports) == 2 and all(report.counts for report in reports):
         _print_totals(reports, published)
-    num_problems = sum(sum(report.problems.values()) for report in reports)
-    print(f'{args.root}: {num_problems or "no"} problem{"s" * (num_problems != 1)} found')
-    return int(num_problems > 0)
+    return reports
 
 
-def _print_report(report: PNGReport) -> None:
-    published = DESCRIPTION not in report.description
+def _check_refer(args: argparse.Namespace) -> list[ReferReport]:
+    names = args.sets or _sets_in(Path(args.root)) or ['refcoco']
+    reports = []
+    for name in names:
+        reports += check_refer_set(
+            args.root, name, args.images, args.decode, args.workers, _progress
+        )
+    counted = [report for report in reports if report.counts]
+    if counted:
+        _print_refer_counts(counted)
+    for report in reports:
+        _print_problems(report)
+    return reports
+
+
+def _sets_in(root: Path) -> list[str]:
+    """Sets with a file of references, or with a folder that should have one."""
+    return [
+        name
+        for name, refer_set in REFER_SETS.items()
+        if (root / refer_set.refs_path).exists()
+        or (name == refer_set.folder and (root / refer_set.folder).is_dir())
+    ]
+
+
+def _progress(results: Iterable, total: int) -> Iterable:
+    return track(results, description='Decoding', total=total)
+
+
+def _is_generated(report: CheckReport) -> bool:
+    """Whether the data are Grounding Shapes, of which nothing is published."""
+    return DESCRIPTION in report.description
+
+
+def _print_refer_counts(reports: Sequence[ReferReport]) -> None:
+    names = list(reports[0].counts)
+    rows = [['', *(header for name in names for header in (name, 'published'))]]
+    for report in reports:
+        row = [report.split]
+        for name in names:
+            published = None if _is_generated(report) else report.published[name]
+            row += [_number(report.counts[name]), _number(published)]
+        rows.append(row)
+    _print_table(rows, 'referring expressions')
+
+
+def _print_png_counts(report: PNGReport) -> None:
+    published = not _is_generated(report)
     rows = [['', 'in the files', 'published', 'after the official filter', 'published']]
     for name, count in report.counts.items():
         is_narratives = published and name == 'narratives'
@@ -103,6 +173,9 @@ def _print_report(report: PNGReport) -> None:
             ]
         )
     _print_table(rows, report.split)
+
+
+def _print_problems(report: CheckReport) -> None:
     for kind, count in report.problems.items():
         print(f'{report.split}: {count} {kind}')
         for example in report.examples[kind]:

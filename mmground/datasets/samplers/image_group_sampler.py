@@ -20,13 +20,24 @@ class ImageGroupSampler(InfiniteSampler):
     a round; the order of the images is random if ``shuffle``. A group may be cut by the
     end of a batch.
 
+    Where the pipeline draws at random, samples of one image share an encoding only if they
+    are changed alike: ``same_draws`` lets all of them draw the same numbers in a round.
+
     Args:
         dataset: The data set; its records have ``img_id``.
         shuffle: Whether images, and the samples of each, come in random order.
         seed: Seed of the order. None draws one that all processes share.
+        same_draws: Whether the random numbers of a sample's pipeline are those of its image.
     """
 
-    def __init__(self, dataset: BaseDataset, shuffle: bool = True, seed: int | None = None):
+    def __init__(
+        self,
+        dataset: BaseDataset,
+        shuffle: bool = True,
+        seed: int | None = None,
+        same_draws: bool = False,
+    ):
+        self.same_draws = same_draws
         groups: dict[str, list[int]] = {}
         for index in range(len(dataset)):
             groups.setdefault(dataset.get_data_info(index)['img_id'], []).append(index)
@@ -41,7 +52,13 @@ class ImageGroupSampler(InfiniteSampler):
             if self.shuffle:
                 groups = [_shuffled(groups[i], generator) for i in _order(groups, generator)]
             for group in groups:
-                yield [SeededIndex(i, (self.seed, Stream.SAMPLE, passed, i)) for i in group]
+                yield [
+                    SeededIndex(
+                        i,
+                        (self.seed, Stream.SAMPLE, passed, min(group) if self.same_draws else i),
+                    )
+                    for i in group
+                ]
 
     def _indices_of_rank(self) -> Iterator[SeededIndex]:
         """Samples of this process: those of every ``world_size``-th image."""

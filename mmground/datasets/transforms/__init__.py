@@ -1,4 +1,19 @@
+from .colour import PillowColorJitter
+from .crop import RandomReferringCrop
+from .flip import RandomFlipWithText, swap_left_right
 from .formatting import PackGroundingInputs
+from .letterbox import Letterbox
 from .loading import LoadGroundingImage, LoadGroundingMasks
+from .sentences import DrawSentence
 
-__all__ = ['LoadGroundingImage', 'LoadGroundingMasks', 'PackGroundingInputs']
+__all__ = [
+    'DrawSentence',
+    'Letterbox',
+    'LoadGroundingImage',
+    'LoadGroundingMasks',
+    'PackGroundingInputs',
+    'PillowColorJitter',
+    'RandomFlipWithText',
+    'RandomReferringCrop',
+    'swap_left_right',
+]

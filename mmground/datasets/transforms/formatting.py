@@ -21,6 +21,10 @@ class PackGroundingInputs(BaseTransform):
     - phrases (list[dict]): see :class:`~mmground.structures.GroundingDataSample`.
     - ori_shape, img_shape (tuple[int, int]): (height, width).
     - flip, flip_direction (optional): As :class:`mmcv.transforms.RandomFlip` sets them.
+    - ratio, offset, canvas_shape (optional): As :class:`Letterbox` sets them.
+    - crop (optional): As :class:`RandomReferringCrop` sets it.
+    - dataset, split (str), ref_id, ann_id (int) (all optional): Of a data set of referring
+      expressions.
     - regions (list[dict], optional): with ``bbox`` (xyxy, pixels of the original image)
       and, where the data set knows them, ``is_thing`` and ``category_id``. Records for
       inference have none.
@@ -33,9 +37,9 @@ class PackGroundingInputs(BaseTransform):
       loaded), contiguous, not normalised.
     - data_samples (:class:`~mmground.structures.GroundingDataSample`): with the metainfo
       ``sample_id, img_id, img_path, text, phrases, ori_shape, img_shape, geometry`` and,
-      as far as the record has them, ``gt_regions`` (``masks`` bool (R, ori_h, ori_w),
-      ``bboxes`` float32 (R, 4), ``is_thing`` bool (R, ), ``category_ids`` int64 (R, )) and
-      ``links`` int64 (K, 2).
+      as far as the record has them, ``dataset, split, ref_id, ann_id``, and the fields
+      ``gt_regions`` (``masks`` bool (R, ori_h, ori_w), ``bboxes`` float32 (R, 4),
+      ``is_thing`` bool (R, ), ``category_ids`` int64 (R, )) and ``links`` int64 (K, 2).
 
     Raises:
         ValueError: If the image is not uint8 of three channels, or was mirrored other
@@ -43,6 +47,7 @@ class PackGroundingInputs(BaseTransform):
     """
 
     META_KEYS = ('sample_id', 'img_id', 'img_path', 'text', 'phrases')
+    OPTIONAL_META_KEYS = ('dataset', 'split', 'ref_id', 'ann_id')
 
     def transform(self, results: dict) -> dict:
         """Pack a record; see the class."""
@@ -57,6 +62,9 @@ class PackGroundingInputs(BaseTransform):
         inputs = torch.from_numpy(np.stack(cv2.split(np.ascontiguousarray(img))))
 
         data_sample = GroundingDataSample(metainfo={key: results[key] for key in self.META_KEYS})
+        data_sample.set_metainfo(
+            {key: results[key] for key in self.OPTIONAL_META_KEYS if key in results}
+        )
         geometry = self._geometry(results)
         data_sample.set_metainfo(
             {
@@ -83,7 +91,12 @@ class PackGroundingInputs(BaseTransform):
         ori_shape, img_shape = (
             tuple(int(size) for size in results[key][:2]) for key in ('ori_shape', 'img_shape')
         )
-        return Geometry(ori_shape, img_shape, flip=flip)
+        placement = {
+            key: results[key]
+            for key in ('ratio', 'offset', 'canvas_shape', 'crop')
+            if key in results
+        }
+        return Geometry(ori_shape, img_shape, flip=flip, **placement)
 
     @staticmethod
     def _gt_regions(results: dict) -> InstanceData:

@@ -1,7 +1,9 @@
+import torch
 from mmengine.model import ImgDataPreprocessor
 from torch import Tensor
 
 from mmground.registry import MODELS
+from mmground.structures import Geometry
 
 
 @MODELS.register_module()
@@ -9,9 +11,11 @@ class GroundingDataPreprocessor(ImgDataPreprocessor):
     """Normalise, pad and stack the unique images of a batch.
 
     Images are padded at the bottom and right to the largest of the batch, rounded up
-    to a multiple of ``pad_size_divisor``; the padding is zero after normalisation.
-    Samples of one image share its row: each gets its ``image_index`` and a ``geometry``
-    that knows the canvas.
+    to a multiple of ``pad_size_divisor``; the padding is zero after normalisation. An image
+    whose geometry has an ``offset`` or a ``canvas_shape`` (see
+    :class:`~mmground.datasets.transforms.Letterbox`) is put at that place, on a canvas of at
+    least that size. Samples of one image share its row: each gets its ``image_index`` and a
+    ``geometry`` that knows the canvas.
 
     Two samples are of one image if ``img_path``, ``img_id`` and geometry are equal; an image
     without a path, which was given as an array, is known by its ``img_id`` alone, and one with
@@ -38,7 +42,7 @@ class GroundingDataPreprocessor(ImgDataPreprocessor):
         Returns:
             ``inputs``, (B, 3, H, W), and the ``data_samples`` on the same device.
         """
-        rows, images, image_index = {}, [], []
+        rows, images, image_index, geometries = {}, [], [], []
         for image, sample in zip(data['inputs'], data['data_samples'], strict=True):
             identity = (sample.img_path, sample.get('img_id'))
             shared = self.share_images and any(identity)
@@ -46,14 +50,35 @@ class GroundingDataPreprocessor(ImgDataPreprocessor):
             if key not in rows:
                 rows[key] = len(images)
                 images.append(image)
+                geometries.append(sample.geometry)
             image_index.append(rows[key])
         data = super().forward(dict(inputs=images, data_samples=data['data_samples']), training)
+        data['inputs'] = self._place(data['inputs'], geometries)
         canvas_shape = tuple(data['inputs'].shape[-2:])
         for sample, index in zip(data['data_samples'], image_index, strict=True):
             sample.set_metainfo(
                 dict(image_index=index, geometry=sample.geometry.on_canvas(canvas_shape))
             )
         return data
+
+    def _place(self, images: Tensor, geometries: list[Geometry]) -> Tensor:
+        """Put stacked images (B, 3, h, w), each at the upper left, at their places."""
+        needed = torch.tensor(
+            [
+                geometry.canvas_shape or [area.stop for area in geometry.image_area]
+                for geometry in geometries
+            ]
+        )
+        divisor = self.pad_size_divisor
+        shape = [-(-side // divisor) * divisor for side in needed.amax(0).tolist()]
+        if shape == list(images.shape[-2:]) and not any(any(g.offset) for g in geometries):
+            return images
+        canvas = images.new_full((*images.shape[:2], *shape), self.pad_value)
+        for row, image, geometry in zip(canvas, images, geometries, strict=True):
+            height, width = geometry.img_shape
+            rows, columns = geometry.image_area
+            row[:, rows, columns] = image[:, :height, :width]
+        return canvas
 
     def raw_canvas(self, inputs: Tensor) -> Tensor:
         """Undo the normalisation, for parts that have one of their own.

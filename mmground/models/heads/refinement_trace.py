@@ -326,11 +326,11 @@ class RefinementTrace:
         geometry: Geometry = self.sample.geometry
         height, width = geometry.canvas_shape
         cell_x, cell_y = width / grid[1], height / grid[0]
-        (ori_h, ori_w), (img_h, img_w) = geometry.ori_shape, geometry.img_shape
+        scale_x, scale_y = geometry.scale_xy
         return ImagePoints(
             geometry.inverse_points(points * torch.tensor([width, height])),
             weights,
-            (cell_x * ori_w / img_w, cell_y * ori_h / img_h),
+            (cell_x / scale_x, cell_y / scale_y),
             round(cell_y),
         )
 

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from data_factory import write_png_dataset, write_vocab
+from data_factory import write_png_dataset, write_refer_dataset, write_vocab
 from tool_loader import load_tool
 
 from mmground.datasets.grounding_shapes import generate
@@ -18,10 +18,7 @@ def test_coco(check, tmp_path, capsys):
     vocab = write_vocab(tmp_path / 'vocab.txt')
     assert check([*argv, '--vocab', vocab, '--masks']) == 0
     out = capsys.readouterr().out
-    row = next(line for line in out.splitlines() if 'narratives' in line)
-    assert [cell.strip() for cell in row.strip('|').split('|')] == [
-        'narratives', '7', '-', '5', '8,533'
-    ]  # fmt: skip
+    assert _cells(out, 'narratives') == ['narratives', '7', '-', '5', '8,533']
     assert 'no problems found' in out
 
     (tmp_path / 'images/val2017/000000000139.png').unlink()
@@ -68,4 +65,48 @@ def test_command_line(check, tmp_path, capsys):
         assert stop.value.code == 2
         assert message in capsys.readouterr().err
     assert check(['png', str(tmp_path / 'nowhere')]) == 1
-    assert 'panoptic_train2017.json: the annotation file does not exist' in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert 'panoptic_train2017.json: the annotation file does not exist' in out
+    assert '|' not in out  # no table of nothing
+
+
+def _cells(out, name):
+    """A row of a table; log messages may have the name, too."""
+    row = next(line for line in out.splitlines() if line.startswith(f'| {name}'))
+    return [cell.strip() for cell in row.strip('|').split('|')]
+
+
+def test_refer(check, tmp_path, capsys):
+    root = write_refer_dataset(tmp_path / 'refer')
+    assert check(['refer', root, '--decode']) == 0
+    out = capsys.readouterr().out
+    assert _cells(out, 'refcoco train') == [
+        'refcoco train', '2', '16,994', '3', '42,404', '6', '120,624'
+    ]  # fmt: skip
+    assert _cells(out, 'refcocog test') == [
+        'refcocog test', '1', '2,600', '1', '5,023', '1', '9,602'
+    ]  # fmt: skip
+    assert 'refcoco+' not in out
+    assert check(['refer', root, '--sets', 'refcoco', '--images', str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert 'refcoco val: 1 missing images' in out
+    assert 'refcocog' not in out
+
+    path = tmp_path / 'refer/refcoco/instances.json'
+    generated = json.loads(path.read_text()) | dict(info=dict(description='Grounding Shapes'))
+    path.write_text(json.dumps(generated))
+    assert check(['refer', root, '--sets', 'refcoco']) == 0
+    assert _cells(capsys.readouterr().out, 'refcoco train') == [
+        'refcoco train', '2', '-', '3', '-', '6', '-'
+    ]  # fmt: skip
+
+
+def test_refer_without_files(check, tmp_path, capsys):
+    for argv in (['refer', str(tmp_path)], ['refer', str(tmp_path), '--sets', 'refcocog']):
+        assert check(argv) == 1
+        out = capsys.readouterr().out
+        assert 'the file of references does not exist' in out
+        assert '|' not in out
+    (tmp_path / 'refcoco+').mkdir()
+    assert check(['refer', str(tmp_path)]) == 1
+    assert 'refcoco+/refs(unc).p' in capsys.readouterr().out

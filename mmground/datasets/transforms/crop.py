@@ -1,0 +1,105 @@
+import random
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from mmground.registry import TRANSFORMS
+
+# A crop moves what is at the left, at the top or in the middle of the image.
+_POSITION_WORDS = re.compile(
+    r'\b(left|right|top|bottom|upper|lower|middle|cent(?:er|re))'
+    r'(most|hand|handed|side|ward|wards)?\b',
+    re.IGNORECASE,
+)
+
+
+@TRANSFORMS.register_module()
+class RandomReferringCrop(BaseTransform):
+    """Cut out a random part of the image that shows the referred objects.
+
+    The crop of TransVG (`Deng et al., ICCV 2021 <https://arxiv.org/abs/2104.08541>`_): the
+    part has the size that would be between ``min_size`` and ``max_size`` pixels in each
+    direction if the image's shorter side were one of ``short_sides``. A record whose text has
+    a word of position is left as it is. A part is taken if it shows the centre of the box of
+    every region; after ``max_tries`` parts that do not, the image stays whole. (The official
+    code compares only with the part's upper left corner, and mixes up the axes.)
+
+    It comes before the resizing. Annotations stay in pixels of the original image, and
+    masks are still of its size.
+
+    Required Keys:
+
+    - img (np.ndarray): the whole image.
+    - ori_shape (tuple[int, int]), text (str)
+    - regions (list[dict]): with ``bbox``; regions without one get it by
+      :class:`LoadGroundingMasks`.
+
+    Modified Keys:
+
+    - img, img_shape
+
+    Added Keys:
+
+    - crop (tuple[int, int, int, int]): (top, left, height, width) in pixels of the original
+      image, if a part was cut out.
+
+    Args:
+        prob: Probability of a crop.
+        short_sides: Lengths of the shorter side, of which one is drawn.
+        min_size: Smallest side of the part.
+        max_size: Largest side of the part.
+        max_tries: Parts to draw before giving up.
+    """
+
+    def __init__(
+        self,
+        prob: float = 0.5,
+        short_sides: Sequence[int] = (400, 500, 600),
+        min_size: int = 384,
+        max_size: int = 600,
+        max_tries: int = 20,
+    ) -> None:
+        if not 0 < min_size <= min(*short_sides, max_size):
+            raise ValueError(
+                f'min_size must be at most max_size and every one of short_sides, got {min_size}, '
+                f'{max_size} and {tuple(short_sides)}'
+            )
+        self.prob = prob
+        self.short_sides = tuple(short_sides)
+        self.min_size = min_size
+        self.max_size = max_size
+        self.max_tries = max_tries
+
+    def transform(self, results: dict) -> dict:
+        """Cut out a part, or leave the record; see the class."""
+        if tuple(results['img'].shape[:2]) != tuple(results['ori_shape']):
+            raise ValueError('RandomReferringCrop must come before the image is resized')
+        if random.random() >= self.prob or _POSITION_WORDS.search(results['text']):
+            return results
+        boxes = np.array([region['bbox'] for region in results['regions']]).reshape(-1, 4)
+        centres = (boxes[:, 1::-1] + boxes[:, :1:-1]) / 2  # (y, x)
+        shape = np.array(results['ori_shape'])
+        ratio = random.choice(self.short_sides) / shape.min()
+        for _ in range(self.max_tries):
+            size = np.array([self._side(side, ratio) for side in shape.tolist()])
+            start = np.array([random.randint(0, rest) for rest in (shape - size).tolist()])
+            if ((start <= centres) & (centres < start + size)).all():
+                (top, left), (height, width) = start.tolist(), size.tolist()
+                results['crop'] = (top, left, height, width)
+                results['img'] = results['img'][top : top + height, left : left + width]
+                results['img_shape'] = (height, width)
+                break
+        return results
+
+    def _side(self, side: int, ratio: float) -> int:
+        """A length of the part, in pixels of the original image."""
+        drawn = random.randint(self.min_size, min(round(side * ratio), self.max_size))
+        return min(max(round(drawn / ratio), 1), side)
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(prob={self.prob}, short_sides={self.short_sides}, '
+            f'min_size={self.min_size}, max_size={self.max_size}, max_tries={self.max_tries})'
+        )
