@@ -197,8 +197,8 @@ def test_a_detector_after_its_suppression(proposal_recall, files):
         everything, nothing = (table[f'boxes, score >= {score}', split] for score in (0, 2))
         assert everything == {**many, 'proposals': 'boxes, score >= 0'}
         assert (nothing['per_image'], nothing['recall'], nothing['random']) == (0, 0, 0)
-    recalls = [result['recall'] for result in results]
-    assert any(0 < recall < 100 for recall in recalls), results
+    # Three find the targets of one split and not of the other.
+    assert len({table['boxes, best 3', split]['recall'] for split in ('train', 'testA')}) == 2
 
 
 def test_what_is_missing(proposal_recall, files, capsys):
