@@ -1,12 +1,11 @@
 # PBREC-MT on RefCOCO with the official code's recipe.
 _base_ = [
-    '../_base_/models/pbrec_r101.py',
+    '../_base_/models/pbrec-localised_r101.py',
     '../_base_/datasets/refcoco.py',
     '../_base_/schedules/pbrec_15e.py',
     '../_base_/default_runtime.py',
 ]
 
-model = dict(text_encoder=dict(vocab_file={{_base_.vocab_file}}))
 train_dataloader = dict(batch_size=32)
 
 # The official code selects by the best point, which needs no detector.

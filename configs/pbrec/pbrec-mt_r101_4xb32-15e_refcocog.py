@@ -1,12 +1,12 @@
 # PBREC-MT on RefCOCOg, whose expressions are longer: 40 tokens.
 _base_ = [
-    '../_base_/models/pbrec_r101.py',
+    '../_base_/models/pbrec-localised_r101.py',
     '../_base_/datasets/refcocog.py',
     '../_base_/schedules/pbrec_15e.py',
     '../_base_/default_runtime.py',
 ]
 
-model = dict(text_encoder=dict(vocab_file={{_base_.vocab_file}}, max_length=40))
+model = dict(text_encoder=dict(max_length=40))
 train_dataloader = dict(batch_size=32)
 
 # The official code selects by the best point, which needs no detector.

@@ -1,4 +1,4 @@
 # PBREC for boxes only.
 _base_ = './pbrec-mt_r101_4xb32-15e_refcocog.py'
 
-model = dict(head=dict(tasks=['rec']))
+model = dict(head=dict(tasks=['rec']), localisers=dict(mask=None))

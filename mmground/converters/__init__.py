@@ -6,8 +6,10 @@ from .conversion import (
     PublishedWeights,
     convert_checkpoint,
     merge_checkpoints,
+    merge_parts,
     save_converted,
 )
+from .detectors import convert_fcos, convert_solo
 from .detectron2_fpn import convert_detectron2_fpn
 from .pbrec import convert_detr_backbone, convert_pbrec
 from .ppmn import convert_ppmn, convert_ppmn_head
@@ -19,9 +21,12 @@ __all__ = [
     'convert_checkpoint',
     'convert_detectron2_fpn',
     'convert_detr_backbone',
+    'convert_fcos',
     'convert_pbrec',
     'convert_ppmn',
     'convert_ppmn_head',
+    'convert_solo',
     'merge_checkpoints',
+    'merge_parts',
     'save_converted',
 ]

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from mmground.utils.numpy_pickle import read_numpy_pickle
 from mmground.version import __version__
 
 from .bert import convert_bert
+from .detectors import convert_fcos, convert_solo
 from .detectron2_fpn import convert_detectron2_fpn
 from .drmn import convert_drmn
 from .pbrec import convert_detr_backbone, convert_pbrec
@@ -122,10 +123,24 @@ def merge_checkpoints(sources: Sequence[str], trust_checkpoint: bool = False) ->
         FileNotFoundError: If a file does not exist.
         ValueError: If a file cannot be read, or two have the same weights.
     """
+    return merge_parts((source, read_checkpoint(source, trust_checkpoint)) for source in sources)
+
+
+def merge_parts(parts: Iterable[tuple[str, dict]]) -> dict:
+    """Put checkpoints together that have been read, or converted, already.
+
+    Args:
+        parts: Pairs of a file's name and its checkpoint, with ``state_dict``.
+
+    Returns:
+        As :func:`merge_checkpoints`.
+
+    Raises:
+        ValueError: If two have the same weights.
+    """
     weights: dict[str, Tensor] = {}
     merged = []
-    for source in sources:
-        checkpoint = read_checkpoint(source, trust_checkpoint)
+    for source, checkpoint in parts:
         twice = weights.keys() & checkpoint['state_dict'].keys()
         if twice:
             raise ValueError(
@@ -228,6 +243,20 @@ PUBLISHED: dict[str, PublishedWeights] = {
         _PBREC_CONFIG,
         _read_dict,
         convert_detr_backbone,
+    ),
+    'fcos': PublishedWeights(
+        'an FCOS of its official repository or of mmdet',
+        ('localisers.box.',),
+        _PBREC_CONFIG,
+        _read_dict,
+        convert_fcos,
+    ),
+    'solo': PublishedWeights(
+        'a SOLO of its official repository or of mmdet',
+        ('localisers.mask.',),
+        _PBREC_CONFIG,
+        _read_dict,
+        convert_solo,
     ),
     'detectron2-panoptic-fpn': PublishedWeights(
         "Detectron2's panoptic FPN",

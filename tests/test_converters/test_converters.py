@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from mmground.converters import convert_bert, convert_detectron2_fpn, convert_ppmn
+from mmground.converters import (
+    convert_bert,
+    convert_detectron2_fpn,
+    convert_detr_backbone,
+    convert_pbrec,
+    convert_ppmn,
+)
 
 
 def _tensors(*names):
@@ -45,3 +51,46 @@ def test_foreign_names_are_listed():
 def test_an_incomplete_checkpoint_says_what_it_lacks():
     with pytest.raises(ValueError, match='bert_model_state'):
         convert_ppmn(dict(model_state={}, fpn_model_state={}))
+
+
+def test_pbrec_and_detr_share_a_backbone():
+    backbone = _tensors(
+        'backbone.0.body.conv1.weight',
+        'backbone.0.body.layer3.22.bn2.running_var',
+        'backbone.0.body.layer4.0.downsample.1.bias',
+    )
+    ours = {
+        'backbone.conv1.weight',
+        'backbone.layer3.22.bn2.running_var',
+        'backbone.layer3.22.bn2.num_batches_tracked',
+        'backbone.layer4.0.downsample.1.bias',
+    }
+    detector = _tensors('transformer.decoder.norm.weight', 'bbox_embed.layers.0.bias')
+    weights, unused = convert_detr_backbone(dict(model=backbone | detector, epoch=3))
+    assert set(weights) == ours
+    assert sorted(unused) == sorted(detector)
+    text = _tensors('bert.bert.embeddings.LayerNorm.weight', 'bert.bert.pooler.dense.bias')
+    head = _tensors('box_mlp.layers.2.bias', 'ca.ca.layers.5.norm1.bias', 'position_embedding.pe')
+    wrapped = {f'module.{name}': value for name, value in (backbone | text | head).items()}
+    weights, unused = convert_pbrec(dict(model=wrapped))
+    assert set(weights) == ours | {
+        'head.point_mlps.rec.layers.2.bias',
+        'text_encoder.model.embeddings.LayerNorm.weight',
+    }
+    assert sorted(unused) == [
+        'bert.pooler.dense.bias',
+        'ca.ca.layers.5.norm1.bias',
+        'position_embedding.pe',
+    ]
+
+
+def test_pbrec_names_what_is_wrong():
+    for convert in (convert_pbrec, convert_detr_backbone):
+        with pytest.raises(ValueError, match="lacks 'model'"):
+            convert(dict(state_dict={}))
+    # Of the first release, which trained low-rank additions to its BERT.
+    wrong = _tensors('bert.bert.model.encoder.layer.0.lora_A.weight', 'vl_encoder.weight')
+    with pytest.raises(ValueError, match=r': vl_encoder\.weight; bert: 1 param.*lora_A'):
+        convert_pbrec(dict(model=wrong))
+    with pytest.raises(ValueError, match=r'1 parameters.*: bert\.pooler'):
+        convert_detr_backbone(dict(model=_tensors('bert.pooler')))

@@ -89,3 +89,15 @@ def test_valid_cells_are_those_whose_centre_lies_on_the_image():
     # On the grid of the canvas, the image itself.
     canvas = geometry.masks(torch.ones(1, 9, 9, dtype=torch.bool))[0] > 0
     assert torch.equal(geometry.valid_cells((8, 16)), canvas)
+
+
+def test_cells_of_which_the_corner_lies_on_the_image():
+    """Of 40 rows from the 12th on, in cells of 8."""
+    geometry = Geometry((40, 64), (40, 64), (12, 0), canvas_shape=(64, 64))
+    by_corner, by_centre = (
+        geometry.valid_cells((8, 8), anchor)[:, 0].tolist() for anchor in ('corner', 'centre')
+    )
+    assert by_corner == [False, False, True, True, True, True, True, False]
+    assert by_centre == [False, True, True, True, True, True, False, False]
+    with pytest.raises(ValueError, match=r"anchor must be .*'edge'"):
+        geometry.valid_cells((8, 8), 'edge')

@@ -1,5 +1,6 @@
 import os
 import zipfile
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.utils.data import Dataset
 from mmground.utils.checkpoint import (
     load_weights,
     read_checkpoint,
+    read_pickled,
     register_checkpoint_loaders,
 )
 
@@ -234,3 +236,9 @@ def test_other_addresses_are_refused(mmengine_loaders, address):
     register_checkpoint_loaders()
     with pytest.raises(ValueError, match=f'{address}: .*--trust-checkpoint'):
         CheckpointLoader.load_checkpoint(address)
+
+
+def test_settings_of_a_command_line_are_plain_data(tmp_path):
+    path = tmp_path / 'official.pth'
+    torch.save(dict(model={'a': torch.ones(1)}, args=Namespace(lr=0.1, tasks=['box'])), path)
+    assert vars(read_pickled(str(path))['args']) == dict(lr=0.1, tasks=['box'])

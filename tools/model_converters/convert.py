@@ -1,5 +1,6 @@
 """Convert published weights: ``python tools/model_converters/convert.py SYSTEM IN OUT``.
 
+``pbrec IN OUT --fcos FCOS --solo SOLO`` adds the detectors that PBREC localises with.
 ``merge IN [IN ...] OUT`` puts converted parts together, such as an image and a text
 encoder's, for a training to start from (``load_from``).
 """
@@ -10,11 +11,19 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmground.converters import PUBLISHED, convert_checkpoint, merge_checkpoints, save_converted
+from mmground.converters import (
+    PUBLISHED,
+    convert_checkpoint,
+    merge_checkpoints,
+    merge_parts,
+    save_converted,
+)
 from mmground.utils.cli import add_trust_argument, check_file
 
 # The same beside the source code and in the installed package.
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+# Kinds of published files that can be added to a system's.
+DETECTORS = {'pbrec': ('fcos', 'solo')}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -39,6 +48,12 @@ def build_parser() -> argparse.ArgumentParser:
             help='config of the model that the weights are for (default: configs/'
             f'{published.config})',
         )
+        for detector in DETECTORS.get(name, ()):
+            system.add_argument(
+                f'--{detector}',
+                metavar='FILE',
+                help=f'{PUBLISHED[detector].description}, to stand in the same checkpoint',
+            )
         add_trust_argument(system)
     merge = systems.add_parser('merge', help='put converted parts together')
     merge.add_argument('source', nargs='+', metavar='IN', help='converted checkpoints')
@@ -62,11 +77,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = build_parser()
     args = parser.parse_args(argv)
     merging = args.system == 'merge'
-    sources = args.source if merging else [args.source]
+    added = {
+        detector: getattr(args, detector)
+        for detector in DETECTORS.get(args.system, ())
+        if getattr(args, detector) is not None
+    }
+    sources = args.source if merging else [args.source, *added.values()]
     for source in sources:
         check_file(parser, source, 'input file')
         if Path(source).resolve() == Path(args.out).resolve():
             parser.error(f'the output would replace the input: {source}')
+    parts = {}
     try:
         if merging:
             checkpoint = merge_checkpoints(sources, args.trust_checkpoint)
@@ -75,20 +96,21 @@ def main(argv: Sequence[str] | None = None) -> None:
             vocab_file = getattr(args, 'vocab', None)
             if vocab_file is not None:
                 check_file(parser, vocab_file, 'vocabulary')
-            checkpoint = convert_checkpoint(
-                args.system,
-                args.source,
-                Config.fromfile(args.config).model,
-                vocab_file,
-                args.trust_checkpoint,
-            )
+            model = Config.fromfile(args.config).model
+            for system, source in {args.system: args.source, **added}.items():
+                parts[source] = convert_checkpoint(
+                    system, source, model, vocab_file, args.trust_checkpoint
+                )
+            checkpoint = merge_parts(parts.items()) if added else parts[args.source]
     except ValueError as error:
         raise SystemExit(f'error: {error}') from error
     save_converted(checkpoint, args.out)
-    meta = checkpoint['meta']
-    for group, count in meta.get('dropped', {}).items():
-        print(f'dropped {count:4d} without use: {group}')
-    dropped = f', dropped {meta["num_dropped"]}' if 'num_dropped' in meta else ''
+    num_dropped = 0
+    for part in parts.values():
+        num_dropped += part['meta']['num_dropped']
+        for group, count in part['meta']['dropped'].items():
+            print(f'dropped {count:4d} without use: {group}')
+    dropped = '' if merging else f', dropped {num_dropped}'
     print(f'wrote {len(checkpoint["state_dict"])} tensors{dropped}: {args.out}')
 
 

@@ -25,6 +25,7 @@ model = dict(
     # Tokens, [CLS] and [SEP] included; RefCOCOg has 40.
     text_encoder=dict(
         type='BertEncoder',
+        vocab_file='data/bert-base-uncased/vocab.txt',
         max_length=30,
         init_cfg=dict(
             type='Pretrained',

@@ -41,7 +41,7 @@ class Grounder(BaseModel):
             from them. None leaves them with the others.
         localisers: Configs of frozen detectors by what they propose, ``box`` or ``mask``, see
             :class:`Localiser`. They run for predictions only, once for each image, and stand in
-            the model's checkpoints.
+            the model's checkpoints. None in place of a config leaves one out.
         data_preprocessor: Config of the data preprocessor.
         init_cfg: Initialisation of the whole model.
 
@@ -71,7 +71,7 @@ class Grounder(BaseModel):
         self.text_encoder = MODELS.build(text_encoder)
         self.head = MODELS.build(head)
         self.localisers = ModuleDict(
-            {name: MODELS.build(cfg) for name, cfg in (localisers or {}).items()}
+            {name: MODELS.build(cfg) for name, cfg in (localisers or {}).items() if cfg}
         )
         self._freeze(frozen, dropout_in_frozen)
         if frozen_dtype not in (None, 'bfloat16', 'float16'):

@@ -22,7 +22,7 @@ class PointGroundingHead(BaseModule):
     """Which points of an image an expression refers to: the comprehension stage of PBREC.
 
     `Rethinking Two-Stage Referring Expression Comprehension: A Novel Grounding and Segmentation
-    Method Modulated by Point <https://doi.org/10.1609/aaai.v38i7.28581>`_. The last map of the
+    Method Modulated by Point <https://github.com/VILAN-Lab/PBREC-MT>`_. The last map of the
     backbone and the tokens of the expression are projected to a common width and read from each
     other (``fusion``); a perceptron per task then says for each point how central it is to the
     referred box (``'rec'``) and how much of its cell the referred mask covers (``'res'``). With

@@ -91,7 +91,7 @@ class VisionLanguageEncoder(BaseModule):
     from each other.
 
     Eq. 5 of `Rethinking Two-Stage Referring Expression Comprehension
-    <https://doi.org/10.1609/aaai.v38i7.28581>`_ (PBREC), with what the paper does not
+    <https://github.com/VILAN-Lab/PBREC-MT>`_ (PBREC), with what the paper does not
     mention as the official code has it: points and tokens stand in one sequence, which is
     normalised first; points have a sine code of their place on the image (the padding is
     not counted), tokens one of their place in the text; padding of either is never read; and

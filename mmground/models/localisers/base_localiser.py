@@ -2,6 +2,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from mmengine.model import BaseModule
@@ -25,13 +26,20 @@ class Localiser(BaseModule):
             and with names in mmdet's scope.
         level: Which level of the detector's pyramid proposes, fine to coarse.
         checkpoint: The detector's weights, for a training to begin with: a file that
-            ``tools/train.py`` wrote with the detector's config. They stand in the checkpoints of
-            the whole model then. None leaves them to the checkpoint of the model.
+            ``tools/train.py`` wrote with the detector's config, or the converted file of a
+            published one. They stand in the checkpoints of the whole model then. None leaves them
+            to the checkpoint that the training begins with.
 
     Raises:
         ValueError: If the detector is of another kind, lacks its normalisation, or has no such
             level.
     """
+
+    proposes: ClassVar[str]
+    """What it proposes, ``'box'`` or ``'mask'``: its name among the localisers of a model."""
+
+    kind: ClassVar[str]
+    """What ``tools/model_converters/convert.py`` calls its published weights."""
 
     def __init__(self, detector: dict, level: int, checkpoint: str | None = None) -> None:
         super().__init__()
@@ -86,13 +94,27 @@ class Localiser(BaseModule):
             return
         path = Path(self.checkpoint)
         if not path.is_file():
-            raise FileNotFoundError(
-                f'{path}: the detector of the {type(self).__name__} is not there. Train it first: '
-                f'python tools/train.py with the config {path.parent.name}.py; or name its '
-                'checkpoint: model.localisers.box.checkpoint for boxes, '
-                'model.localisers.mask.checkpoint for masks'
+            # A training's folder has the name of its config.
+            command = (
+                f'train the detector first: python tools/train.py .../{path.parent.name}.py'
+                if 'work_dirs' in path.parts
+                else 'convert published weights first: python tools/model_converters/convert.py '
+                f'{self.kind} IN {path}'
             )
-        load_weights(self.detector, read_checkpoint(str(path)), str(path))
+            raise FileNotFoundError(
+                f'{path}, the weights of the {type(self).__name__}, does not exist; {command}; or '
+                f'let model.localisers.{self.proposes}.checkpoint name a file'
+            )
+        checkpoint = read_checkpoint(str(path))
+        prefix = f'localisers.{self.proposes}.detector.'
+        converted = {
+            name.removeprefix(prefix): weight
+            for name, weight in checkpoint['state_dict'].items()
+            if name.startswith(prefix)
+        }
+        if converted:
+            checkpoint['state_dict'] = converted
+        load_weights(self.detector, checkpoint, str(path))
         self.has_weights = True
 
     @torch.no_grad()

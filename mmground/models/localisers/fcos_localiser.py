@@ -24,6 +24,9 @@ class FCOSLocaliser(Localiser):
         checkpoint: See :class:`Localiser`.
     """
 
+    proposes = 'box'
+    kind = 'fcos'
+
     def __init__(self, detector: dict, level: int = 2, checkpoint: str | None = None) -> None:
         super().__init__(detector, level, checkpoint)
 

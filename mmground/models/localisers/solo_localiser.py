@@ -28,6 +28,9 @@ class SOLOLocaliser(Localiser):
         checkpoint: See :class:`Localiser`.
     """
 
+    proposes = 'mask'
+    kind = 'solo'
+
     def __init__(self, detector: dict, level: int = 2, checkpoint: str | None = None) -> None:
         super().__init__(detector, level, checkpoint)
 

@@ -1,7 +1,7 @@
 """Soft targets on a grid of points: how well a point stands for the referred object.
 
 Both maps of `Rethinking Two-Stage Referring Expression Comprehension
-<https://doi.org/10.1609/aaai.v38i7.28581>`_ (PBREC), in three forms:
+<https://github.com/VILAN-Lab/PBREC-MT>`_ (PBREC), in three forms:
 
 - ``'official'``: that of the official code, bit by bit, with its peculiarities;
 - ``'paper'``: Eqs. 1-4;

@@ -209,26 +209,50 @@ def test_detectors_of_another_kind(kind, detector, settings, message):
 
 
 def test_weights_come_from_a_checkpoint_of_the_detector(tmp_path):
-    path = tmp_path / 'fcos_r18_shapes' / 'iter_10.pth'
-    cfg = dict(type='FCOSLocaliser', detector=small_fcos(), checkpoint=str(path))
-    localiser = MODELS.build(cfg)
-    command = r'python tools/train.py with the config fcos_r18_shapes\.py'
-    with pytest.raises(FileNotFoundError, match=rf'iter_10\.pth: .*{command}'):
-        localiser.init_weights()
-    path.parent.mkdir()
+    path = tmp_path / 'fcos.pth'
+    localiser = MODELS.build(
+        dict(type='FCOSLocaliser', detector=small_fcos(), checkpoint=str(path))
+    )
     trained = build_detector(small_fcos(), seed=3)
-    torch.save(dict(state_dict=trained.state_dict(), meta=dict(iter=10)), path)
-    assert not localiser.has_weights
-    localiser.init_weights()
-    assert localiser.has_weights
-    for name, value in trained.state_dict().items():
-        assert torch.equal(localiser.detector.state_dict()[name], value), name
-    torch.save(build_detector(small_solo()).state_dict(), path)
-    with pytest.raises(ValueError, match='does not fit the FCOS of the config'):
+    own = trained.state_dict()
+    # Of a training of the detector, and as the converters write it.
+    converted = {f'localisers.box.detector.{name}': value for name, value in own.items()}
+    for weights in (own, {**converted, 'head.weight': torch.ones(1)}):
+        randomise(localiser, seed=7)
+        localiser.has_weights = False
+        torch.save(dict(state_dict=weights, meta=dict(iter=10)), path)
         localiser.init_weights()
-    torch.save(build_detector(small_fcos(num_classes=7)).state_dict(), path)
-    with pytest.raises(ValueError, match=r'does not fit the FCOS of the config: .*conv_cls'):
-        localiser.init_weights()
+        assert localiser.has_weights
+        for name, value in own.items():
+            assert torch.equal(localiser.detector.state_dict()[name], value), name
+    for cfg in (small_solo(), small_fcos(num_classes=7)):
+        localiser.has_weights = False
+        torch.save(build_detector(cfg).state_dict(), path)
+        with pytest.raises(ValueError, match='does not fit the FCOS of the config'):
+            localiser.init_weights()
+        assert not localiser.has_weights
+
+
+@pytest.mark.parametrize(
+    ('kind', 'detector', 'path', 'message'),
+    [
+        (
+            FCOSLocaliser,
+            small_fcos(),
+            'work_dirs/fcos_r18_shapes/iter_9.pth',
+            r'python tools/train\.py \.\.\./fcos_r18_shapes\.py; .*localisers\.box\.checkpoint',
+        ),
+        (
+            SOLOLocaliser,
+            small_solo(),
+            'data/solo/solo.pth',
+            r'convert\.py solo IN data/solo/solo\.pth; .*model\.localisers\.mask\.checkpoint',
+        ),
+    ],
+)
+def test_a_missing_checkpoint_names_the_command(kind, detector, path, message):
+    with pytest.raises(FileNotFoundError, match=message):
+        kind(detector, checkpoint=path).init_weights()
 
 
 def test_weights_for_the_detectors_own_training_are_not_loaded():

@@ -1,0 +1,140 @@
+"""Every config of PBREC differs where its name says, and the recipe is the published one."""
+
+import math
+
+import pytest
+import torch
+from config_training import ABSENT, differences
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+
+from mmground.registry import MODELS, PARAM_SCHEDULERS
+
+BASE, PLUS, LONG = (
+    f'pbrec-mt_r101_4xb32-15e_{name}' for name in ('refcoco', 'refcoco+', 'refcocog')
+)
+HEAD = 'model.head'
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def _data(name):
+    return {f'{loader}.dataset.name': name for loader in LOADERS}
+
+
+def _of_table_5():
+    for k in (1, 4, 8, 12, 16):
+        topk = {} if k == 12 else {f'{HEAD}.test_cfg.topk': k}
+        yield f'k{k}-center', {**topk, f'{HEAD}.test_cfg.score_mode': 'ref'}
+        if topk:
+            yield f'k{k}', topk
+
+
+def _targets(setting, value, *tasks):
+    return {f'{HEAD}.targets.{task}.{setting}': value for task in tasks}
+
+
+# By config, what it is compared with and the settings in which it differs from that.
+CONFIGS = {
+    PLUS: (BASE, _data('refcoco+')),
+    LONG: (BASE, {**_data('refcocog'), 'model.text_encoder.max_length': 40}),
+    'pbrec-mt_r101_2xb32-15e_refcoco': (BASE, {'auto_scale_lr.base_batch_size': 64}),
+    'pbrec-mt_r101-unseen_4xb32-15e_refcoco': (
+        BASE,
+        {'model.backbone.init_cfg.checkpoint': 'data/detr-r101-without-refcoco/backbone.pth'},
+    ),
+    **{
+        whole.replace('-mt_', f'-{task}_'): (whole, {f'{HEAD}.tasks': [task]})
+        for whole in (BASE, PLUS, LONG)
+        for task in ('rec', 'res')
+    },
+    **{
+        f'ablations/{PLUS.replace("-mt_", f"-{task}_")}_hard': (
+            PLUS.replace('-mt_', f'-{task}_'),
+            _targets('hard', True, task),
+        )
+        for task in ('rec', 'res')
+    },
+    **{
+        f'ablations/{PLUS}_{name}': (PLUS, changes)
+        for name, changes in {
+            'hard': _targets('hard', True, 'rec', 'res'),
+            'hard-rec': _targets('hard', True, 'rec'),
+            'hard-res': _targets('hard', True, 'res'),
+            'paper-targets': _targets('form', 'paper', 'rec', 'res'),
+            'fixed-targets': _targets('form', 'fixed', 'rec', 'res'),
+            'eq6-loss': {f'{HEAD}.squared_norm': True},
+            'no-padding': {f'{HEAD}.ignore_padding': True, f'{HEAD}.cell_anchor': 'centre'},
+            **dict(_of_table_5()),
+        }.items()
+    },
+}
+
+
+@pytest.fixture(scope='module')
+def folder(config_dir):
+    return config_dir / 'pbrec'
+
+
+def test_every_config_is_listed_here(folder):
+    assert {str(path.relative_to(folder).with_suffix('')) for path in folder.rglob('*.py')} == {
+        BASE,
+        *CONFIGS,
+    }
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_config_differs_where_its_name_says(folder, name):
+    base, changes = CONFIGS[name]
+    assert differences(folder / f'{base}.py', folder / f'{name}.py') == changes
+    assert ABSENT not in changes.values()
+
+
+def test_the_recipe_is_the_published_one(folder):
+    cfg = Config.fromfile(folder / f'{BASE}.py')
+    assert 4 * cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 128
+    assert cfg.train_cfg.max_epochs == 15
+    assert cfg.model.text_encoder.max_length == 30
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    backbone = dict(model.backbone.named_parameters())
+    frozen = {name.split('.')[0] for name, own in backbone.items() if not own.requires_grad}
+    trained = {name.split('.')[0] for name, own in backbone.items() if own.requires_grad}
+    assert trained == {'layer2', 'layer3', 'layer4'}
+    # The normalisation of the others.
+    assert frozen == {'conv1', 'bn1', 'layer1', *trained}
+    assert not any('bn' in name for name, own in backbone.items() if own.requires_grad)
+    # What the official checkpoint has beside its encoders, and uses.
+    assert sum(own.numel() for own in model.head.parameters()) == 5_724_674
+
+
+def test_learning_rates(folder):
+    """1e-4 falls to 1e-6 in each iteration; the encoders stay at 1e-6."""
+    cfg = Config.fromfile(folder / f'{BASE}.py')
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    scheduler = PARAM_SCHEDULERS.build(
+        dict(cfg.param_scheduler, optimizer=wrapper.optimizer, epoch_length=4)
+    )
+    names = {id(own): name for name, own in model.named_parameters() if own.requires_grad}
+
+    def rates():
+        found = {'head': set(), 'backbone': set(), 'text_encoder': set()}
+        for group in wrapper.optimizer.param_groups:
+            assert group['weight_decay'] == 1e-4
+            for own in group['params']:
+                if id(own) in names:
+                    found[names[id(own)].split('.')[0]].add(round(group['lr'], 12))
+        return found
+
+    assert rates() == {'head': {1e-4}, 'backbone': {1e-6}, 'text_encoder': {1e-6}}
+    # Half of 15 epochs of four iterations.
+    for _ in range(30):
+        wrapper.optimizer._opt_called = True
+        scheduler.step()
+    assert rates() == {'head': {5.05e-5}, 'backbone': {1e-6}, 'text_encoder': {1e-6}}
+    # The last iteration, one step before the floor.
+    for _ in range(29):
+        scheduler.step()
+    last = round(1e-6 + (1e-4 - 1e-6) * (1 + math.cos(math.pi * 59 / 60)) / 2, 12)
+    assert rates() == {'head': {last}, 'backbone': {1e-6}, 'text_encoder': {1e-6}}
