@@ -467,21 +467,6 @@ def test_random_pipelines_share_images_if_they_draw_alike(root):
     assert len(seen) > 2  # other draws in the next round
 
 
-@pytest.mark.parametrize('world_size', [1, 2, 4, 9])
-def test_contiguous_sampler_shares_out_every_sample_once(root, monkeypatch, world_size):
-    dataset = load(root, 'train')
-    parts = []
-    for rank in range(world_size):
-        monkeypatch.setattr(
-            'mmengine.dataset.sampler.get_dist_info', lambda rank=rank: (rank, world_size)
-        )
-        sampler = ContiguousSampler(dataset)
-        parts.append(list(sampler))
-        assert len(sampler) == len(parts[-1])
-    assert [index for part in parts for index in part] == list(range(6))
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
 def test_read_refs_keeps_the_file_order(root):
     refs = read_refs(f'{root}/refcoco/refs(unc).p')
     assert [ref.ref_id for ref in refs] == [1, 2, 3, 4, 5, 6]

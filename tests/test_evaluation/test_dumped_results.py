@@ -1,5 +1,6 @@
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,15 @@ def test_round_trip(tmp_path, name):
         assert torch.equal(predicted.scores, sample.pred_phrases.scores)
         assert torch.equal(predicted.grid_probs > 0.5, sample.pred_phrases.grid_probs > 0.5)
     assert evaluate(results) == pytest.approx(evaluate(samples), abs=1e-6, nan_ok=True)
+
+
+def test_the_place_of_a_letterboxed_part_is_kept(tmp_path):
+    samples, _ = predicted_samples(tmp_path)
+    geometry = replace(samples[0].geometry, offset=(3, 1), ratio=1.5, crop=(1, 2, 8, 9))
+    samples[0].set_metainfo(dict(geometry=geometry))
+    path = str(tmp_path / 'results.jsonl')
+    Evaluator(dict(type='DumpGroundingResults', out_file=path)).offline_evaluate(samples)
+    assert next(iter(DumpedResults(path))).geometry == geometry
 
 
 def test_the_file_is_plain_json_lines(tmp_path):

@@ -101,3 +101,55 @@ def test_cells_of_which_the_corner_lies_on_the_image():
     assert by_centre == [False, True, True, True, True, True, False, False]
     with pytest.raises(ValueError, match=r"anchor must be .*'edge'"):
         geometry.valid_cells((8, 8), 'edge')
+
+
+LETTERBOXED = Geometry(
+    (333, 500), (43, 64), offset=(10, 0), flip=True, canvas_shape=(64, 64), ratio=64 / 500
+)
+CROPPED = Geometry(
+    (40, 60), (32, 64), offset=(16, 0), canvas_shape=(64, 64), ratio=3.2, crop=(5, 30, 10, 20)
+)
+
+
+@pytest.mark.parametrize('geometry', [LETTERBOXED, CROPPED])
+def test_ratio_and_crop_invert(geometry):
+    height, width = geometry.ori_shape
+    points = torch.rand(20, 2, dtype=torch.float64) * torch.tensor([width, height])
+    torch.testing.assert_close(geometry.inverse_points(geometry.points(points)), points)
+
+
+def test_a_ratio_holds_for_both_axes():
+    box = LETTERBOXED.boxes(torch.tensor([100.0, 50.0, 300.0, 250.0]))
+    # 12.8 and 38.4 mirrored in 64; 6.4 and 32 moved by 10.
+    torch.testing.assert_close(box, torch.tensor([25.6, 16.4, 51.2, 42.0]))
+    assert LETTERBOXED.scale_xy == (0.128, 0.128)
+    assert Geometry((10, 20), (5, 12)).scale_xy == (0.6, 0.5)
+
+
+def test_boxes_of_a_crop():
+    boxes = torch.tensor([[32.0, 7, 40, 10], [0, 0, 35, 60], [0, 0, 20, 4]])
+    found = CROPPED.boxes(boxes)
+    expected = torch.tensor([[6.4, 22.4, 32, 32], [0, 16, 16, 48], [0, 16, 0, 16]])
+    torch.testing.assert_close(found, expected)
+    # What the crop leaves of a box comes back; outside it nothing can be seen.
+    back = CROPPED.inverse_boxes(found)
+    torch.testing.assert_close(back[:2], torch.tensor([[32.0, 7, 40, 10], [30, 5, 35, 15]]))
+    assert (CROPPED.inverse_boxes(torch.tensor([0.0, 0, 64, 64])) == torch.tensor(
+        [30.0, 0, 50, 20]
+    )).all()  # fmt: skip
+
+
+def test_masks_of_a_crop():
+    geometry = Geometry(
+        (40, 60), (20, 40), offset=(22, 12), canvas_shape=(64, 64), ratio=2.0, crop=(5, 30, 10, 20)
+    )
+    mask = torch.zeros(1, 40, 60, dtype=torch.bool)
+    mask[0, 8:30, 25:42] = True
+    canvas = geometry.masks(mask)
+    assert canvas.shape == (1, 64, 64)
+    # Rows 8 to 15, columns 30 to 42 are seen, twice as large.
+    assert (canvas > 0.5).sum() == (7 * 2) * (12 * 2)
+    back = geometry.inverse_masks(canvas) > 0.5
+    expected = torch.zeros_like(mask)
+    expected[0, 8:15, 30:42] = True
+    assert torch.equal(back, expected)

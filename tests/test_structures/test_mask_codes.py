@@ -5,7 +5,7 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from mmground.structures import decode_mask, decode_masks, encode_masks
+from mmground.structures import decode_mask, decode_masks, encode_masks, mask_area
 
 
 def random_masks():
@@ -87,3 +87,26 @@ def test_damaged_codes(code, message):
 def test_only_boolean_masks_are_encoded():
     with pytest.raises(ValueError, match=r'boolean \(N, H, W\)'):
         encode_masks(np.zeros((1, 4, 5), np.uint8))
+
+
+def test_a_list_of_codes_is_their_union():
+    masks = np.zeros((2, 7, 9), dtype=bool)
+    masks[0, 1:4, 2:6] = masks[1, 3:6, 4:9] = True
+    codes = encode_masks(masks)
+    np.testing.assert_array_equal(decode_mask(codes, (7, 9)), masks.any(0))
+    assert mask_area(codes, (7, 9)) == masks.any(0).sum()
+    with pytest.raises(ValueError, match='is of size'):
+        decode_mask([*codes, {**codes[0], 'size': [9, 7]}], (7, 9))
+
+
+def test_areas():
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        polygons = (rng.random((2, 8)) * 30 - 5).tolist()
+        assert mask_area(polygons, (20, 25)) == decode_mask(polygons, (20, 25)).sum()
+    code = dict(size=[2, 3], counts=[2, 3, 1])
+    assert mask_area(code, (2, 3)) == 3
+    assert mask_area([[50.0, 50, 60, 50, 60, 60]], (20, 25)) == 0
+    for wrong in ([], 'x', [[1, 2]]):
+        with pytest.raises(ValueError):
+            mask_area(wrong, (2, 3))

@@ -56,3 +56,16 @@ def test_skip_continues_an_interrupted_order(num):
     resumed = ImageGroupSampler(Records(), seed=0)
     resumed.skip(num)
     assert list(islice(iter(resumed), 20 - num)) == whole[num:]
+
+
+def test_samples_of_an_image_may_draw_alike():
+    def draws(same_draws):
+        sampler = ImageGroupSampler(Records(), seed=0, same_draws=same_draws)
+        return [
+            {index.entropy for index in indices if IMAGES[index] == 'a'}
+            for indices in _rounds(sampler, 2)
+        ]
+
+    assert [len(own) for own in draws(True)] == [1, 1]
+    assert draws(True)[0] != draws(True)[1]
+    assert [len(own) for own in draws(False)] == [3, 3]

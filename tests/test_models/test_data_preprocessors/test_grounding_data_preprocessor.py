@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import torch
 from small_ppmn import batch, sample
 
@@ -53,3 +55,41 @@ def test_the_raw_canvas_is_what_was_packed():
         assert canvas.shape == (2, 3, 64, 64)
         for row, (image, _) in zip(canvas, pairs, strict=True):
             assert torch.equal(row[:, :40, :60], image.float())
+
+
+def _placed(text, path, img_shape, offset, canvas_shape=(64, 64)):
+    image, own = sample(text, path=path, img_shape=img_shape)
+    geometry = replace(own.geometry, offset=offset, canvas_shape=canvas_shape)
+    own.set_metainfo(dict(geometry=geometry))
+    return image, own
+
+
+def test_images_are_placed_on_their_canvas_after_normalisation():
+    pairs = [
+        _placed('[a star]', 'a.jpg', (40, 60), (12, 2)),
+        _placed('[a ring]', 'b.jpg', (64, 30), (0, 34)),
+        _placed('[the grass]', 'a.jpg', (40, 60), (12, 2)),
+        # The same image at another place is another row.
+        _placed('[two]', 'a.jpg', (40, 60), (13, 2)),
+    ]
+    data = _preprocessor()(batch(*pairs))
+    assert data['inputs'].shape == (3, 3, 64, 64)
+    samples = data['data_samples']
+    assert [own.image_index for own in samples] == [0, 1, 0, 2]
+    for (image, _), own in zip(pairs, samples, strict=True):
+        expected = torch.zeros(3, 64, 64)
+        rows, columns = own.geometry.image_area
+        expected[:, rows, columns] = (image - torch.tensor([1.0, 2.0, 3.0])[:, None, None]) / 2
+        torch.testing.assert_close(data['inputs'][own.image_index], expected)
+        assert own.geometry.canvas_shape == (64, 64)
+
+
+def test_the_canvas_is_rounded_up_and_holds_images_without_one():
+    pairs = [
+        _placed('[a star]', 'a.jpg', (40, 60), (5, 0), (50, 60)),
+        sample('[a ring]', path='b.jpg', img_shape=(20, 70)),
+    ]
+    data = _preprocessor()(batch(*pairs))
+    assert data['inputs'].shape == (2, 3, 64, 96)
+    assert (data['inputs'][0, :, :5] == 0).all()
+    assert (data['inputs'][0, :, 5:45, :60] != 0).any(0).all()
