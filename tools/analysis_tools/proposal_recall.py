@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
         source = _Detector(*args.detector, args.counts, args.scores, args)
         init_default_scope(cfg.get('default_scope', 'mmground'))
     else:
-        if not cfg.model.get('localisers'):
+        if not any((cfg.model.get('localisers') or {}).values()):
             parser.error(f'the model has no localisers, and there is no --detector: {args.config}')
         if args.checkpoint is not None:
             check_file(parser, args.checkpoint, 'checkpoint')
@@ -206,7 +206,10 @@ class _Localisers:
     def __init__(self, model_cfg: dict, args: argparse.Namespace) -> None:
         self.device = args.device
         self.preprocessor = MODELS.build(model_cfg.data_preprocessor).to(args.device)
-        self.localisers = {name: MODELS.build(cfg) for name, cfg in model_cfg.localisers.items()}
+        # A config switches an inherited localiser off by None.
+        self.localisers = {
+            name: MODELS.build(cfg) for name, cfg in model_cfg.localisers.items() if cfg is not None
+        }
         weights = None
         if args.checkpoint is not None:
             weights = read_checkpoint(args.checkpoint, args.trust_checkpoint)

@@ -145,6 +145,13 @@ def test_localisers_against_loops(proposal_recall, files, threshold, capsys):
     )
 
 
+def test_a_localiser_that_is_switched_off(proposal_recall, files):
+    folder, _, _ = files
+    argv = [str(folder / name) for name in ('config.py', 'model.pth')]
+    argv += ['--device', 'cpu', '--cfg-options', 'model.localisers.mask=None']
+    assert {r['proposals'] for r in proposal_recall(argv)} == {'box, all points'}
+
+
 def _recall_of_best(count, argv, dataset, split):
     """At an IoU of 0.25, of the file of an image, expression by expression."""
     with DefaultScope.overwrite_default_scope('mmdet'):
