@@ -20,7 +20,7 @@ class PointAccuracy(BaseMetric):
 
     Values are ``point/accuracy`` and the number of expressions, ``point/num_expressions``. A
     sample that comes more than once, because a distributed sampler filled up its last batch, is
-    counted once.
+    counted once. Expressions without a target do not count.
 
     Args:
         collect_device: See :class:`mmengine.evaluator.BaseMetric`.
@@ -36,7 +36,7 @@ class PointAccuracy(BaseMetric):
         Args:
             data_batch: Not used.
             data_samples: :class:`GroundingDataSample` objects with ``pred_phrases.point_hit``,
-                bool of shape (N, ), in the form of nested dicts.
+                bool of shape (N, ), and ``links``, in the form of nested dicts.
 
         Raises:
             KeyError: If a sample lacks it.
@@ -48,8 +48,9 @@ class PointAccuracy(BaseMetric):
                     f'sample {sample["sample_id"]} has no pred_phrases.point_hit: the head scores '
                     'no points, or the sample has no annotations'
                 )
-            hits = to_keep(predicted['point_hit'].bool())
-            self.results.append(dict(sample_id=sample['sample_id'], hits=hits))
+            hits, linked = predicted['point_hit'].bool().cpu(), sample['links'][:, 0].cpu()
+            has_target = linked.bincount(minlength=len(hits)) > 0
+            self.results.append(dict(sample_id=sample['sample_id'], hits=to_keep(hits[has_target])))
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Average over expressions; MMEngine calls it on the main process only.
@@ -62,6 +63,6 @@ class PointAccuracy(BaseMetric):
         """
         results = unique_results(results, 'PointAccuracy')
         hits = np.concatenate([result['hits'] for result in results])
-        accuracy = 100 * float(hits.mean())
+        accuracy = 100 * float(hits.mean()) if len(hits) else float('nan')
         print_log(f'Best point on the target: {accuracy:.2f} % of {len(hits)}', logger='current')
         return {'accuracy': accuracy, 'num_expressions': float(len(hits))}

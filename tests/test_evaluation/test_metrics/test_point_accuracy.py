@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from mmengine.structures import InstanceData
@@ -6,8 +8,8 @@ from referring_factory import referring_sample
 from mmground.evaluation.metrics import PointAccuracy
 
 
-def sample_of(sample_id, *hits):
-    sample = referring_sample(sample_id)
+def sample_of(sample_id, *hits, **fields):
+    sample = referring_sample(sample_id, **fields)
     sample.pred_phrases = InstanceData(point_hit=torch.tensor(hits))
     return sample.to_dict()
 
@@ -21,6 +23,14 @@ def test_share_of_hits_with_each_sample_once():
         'point/accuracy': pytest.approx(200 / 3),
         'point/num_expressions': 3,
     }
+
+
+def test_expressions_without_target_do_not_count():
+    metric = PointAccuracy()
+    metric.process(None, [sample_of('a', True), sample_of('b', False, regions=())])
+    assert metric.evaluate(2) == {'point/accuracy': 100, 'point/num_expressions': 1}
+    metric.process(None, [sample_of('b', False, regions=())])
+    assert math.isnan(metric.evaluate(1)['point/accuracy'])
 
 
 def test_without_points():
