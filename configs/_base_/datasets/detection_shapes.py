@@ -68,6 +68,8 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 val_evaluator = dict(
-    type='mmdet.CocoMetric', ann_file=f'{data_root}/annotations/instances_val2017.json', metric='bbox'
+    type='mmdet.CocoMetric',
+    ann_file=f'{data_root}/annotations/instances_val2017.json',
+    metric='bbox',
 )
 test_evaluator = val_evaluator

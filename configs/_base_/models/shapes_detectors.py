@@ -67,9 +67,7 @@ solo = dict(
         style='pytorch',
     ),
     # SOLO halves its finest level, so of P2, of stride 4, masks are made at a quarter of the canvas.
-    neck=dict(
-        type='mmground.FinestLevelFPN', in_channels=[32, 64, 128, 256], out_channels=64
-    ),
+    neck=dict(type='mmground.FinestLevelFPN', in_channels=[32, 64, 128, 256], out_channels=64),
     mask_head=dict(
         type='SOLOHead',
         num_classes=num_classes,
