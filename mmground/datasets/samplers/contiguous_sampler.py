@@ -17,10 +17,11 @@ class ContiguousSampler(DefaultSampler):
 
     Args:
         dataset: The data set.
+        seed: Not needed: nothing is random. It is here because MMEngine's runner gives one.
     """
 
-    def __init__(self, dataset) -> None:
-        super().__init__(dataset, shuffle=False, seed=0, round_up=False)
+    def __init__(self, dataset, seed: int | None = None) -> None:
+        super().__init__(dataset, shuffle=False, seed=seed or 0, round_up=False)
         size = len(dataset)
         self.start = size * self.rank // self.world_size
         self.num_samples = size * (self.rank + 1) // self.world_size - self.start
