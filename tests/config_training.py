@@ -65,7 +65,9 @@ def shrink(cfg: Config, data_root: str) -> Config:
         The config, of two iterations of two narratives, without evaluation and checkpoints.
     """
     model = cfg.model
-    model.backbone.update(depth=18, base_channels=8, init_cfg=None)
+    model.backbone.update(depth=18, base_channels=8)
+    if not _own_encoders(cfg):
+        model.backbone.init_cfg = None
     for part in model.neck:
         part.update(_NECKS[part.type])
         if part.type == 'DeformableEncoder':
@@ -163,13 +165,17 @@ def train(cfg: Config, folder: Path) -> Training:
     """Run the training of a config that went through :func:`shrink`, in ``folder``."""
     # The frozen parts' weights come from a checkpoint, as in earnest.
     torch.manual_seed(0)
-    pretrained = MODELS.build(cfg.model)
+    pretrained = MODELS.build(cfg.model)  # Not initialised: no checkpoint is read here.
     parts = tuple(f'{part}.' for part in cfg.model.frozen)
     if parts:
         weights = pretrained.state_dict()
         weights = {key: value for key, value in weights.items() if key.startswith(parts)}
         torch.save(dict(state_dict=weights), folder / 'encoders.pth')
-        cfg.load_from = str(folder / 'encoders.pth')
+        if _own_encoders(cfg):
+            for part in (cfg.model.backbone, cfg.model.neck[0], cfg.model.text_encoder):
+                part.init_cfg.checkpoint = str(folder / 'encoders.pth')
+        else:
+            cfg.load_from = str(folder / 'encoders.pth')
     cfg.work_dir = str(folder)
     cfg.experiment_name = folder.name  # MMEngine keeps loggers and so on by this name
     recorder = Recorder()
@@ -189,6 +195,11 @@ def train(cfg: Config, folder: Path) -> Training:
         },
         losses=recorder.losses,
     )
+
+
+def _own_encoders(cfg: Config) -> bool:
+    """Whether the encoders come from another training, by their ``init_cfg``."""
+    return str((cfg.model.backbone.get('init_cfg') or {}).get('checkpoint')).startswith('work_dirs')
 
 
 def _state(model):

@@ -1,12 +1,14 @@
-# DRMN in the form of the official code with small widths, trained from scratch on Grounding Shapes.
+# DRMN in the form of the official code with small widths, trained on Grounding Shapes on the same
+# frozen encoders as PPMN's config at this size, which says how to get them.
 _base_ = '../ppmn/ppmn_r18-fpn_1xb8_shapes256.py'
 
 channels = 64
-layer = dict(feedforward_channels=channels)
+# Heads as wide as at full size, 32 channels. Without dropout, as all shapes configs: they underfit.
+layer = dict(num_heads=2, feedforward_channels=channels, dropout=0.0)
 
 model = dict(
     neck=[
-        dict(type='mmdet.FPN', in_channels=[32, 64, 128, 256], out_channels=channels, num_outs=4),
+        _base_.model.neck[0],
         dict(type='DeformableEncoder', channels=channels, num_layers=2, layer=layer),
         dict(
             type='SemanticFPN',

@@ -1,13 +1,19 @@
-# DRMN in the form of its paper with small widths, trained from scratch on Grounding Shapes. Maps
-# are supervised at stride 4, as those that it is compared with.
+# DRMN in the form of its paper with small widths, trained on Grounding Shapes on the same frozen
+# encoders. Maps are supervised at stride 4, as those that it is compared with.
 _base_ = './drmn-official_r18-fpn_1xb8_shapes256.py'
 
 channels = 64
-layer = dict(residual='attention', ffn_residual=False, feedforward_channels=channels)
+layer = dict(
+    num_heads=2,
+    feedforward_channels=channels,
+    dropout=0.0,
+    residual='attention',
+    ffn_residual=False,
+)
 
 model = dict(
     neck=[
-        dict(type='mmdet.FPN', in_channels=[32, 64, 128, 256], out_channels=channels, num_outs=4),
+        _base_.model.neck[0],
         dict(
             type='DeformableEncoder',
             channels=channels,
@@ -31,7 +37,7 @@ model = dict(
             max_seg_num=None,
             layer=layer,
             aggregation=dict(
-                scale='all', split_heads=True, norm_order='double_residual', dropout=0.1
+                scale='all', split_heads=True, norm_order='double_residual', dropout=0.0
             ),
         ),
         loss_dice=dict(naive_dice=True),

@@ -64,6 +64,8 @@ PAPER_FORM = {
     f'{REFINEMENT}.aggregation.norm_order': 'double_residual',
     f'{REFINEMENT}.aggregation.dropout': 0.1,
 }
+# Heads of 32 channels, and no dropout.
+SHAPES_LAYER = {'num_heads': 2, 'feedforward_channels': 64, 'dropout': 0.0}
 # By config, what it is compared with and the settings in which it differs from that.
 FORMS = {
     OFFICIAL: (
@@ -102,15 +104,18 @@ FORMS = {
         '../ppmn/ppmn_r18-fpn_1xb8_shapes256',
         {
             **OFFICIAL_FORM,
-            f'{NECK}.1.layer.feedforward_channels': 64,
+            **{
+                f'{layer}.{setting}': value
+                for layer in (f'{NECK}.1.layer', f'{REFINEMENT}.layer')
+                for setting, value in SHAPES_LAYER.items()
+            },
             f'{NECK}.2.in_channels': 64,
             f'{NECK}.2.channels': 64,
-            f'{REFINEMENT}.layer.feedforward_channels': 64,
             f'{REFINEMENT}.aggregation.num_heads': ABSENT,
         },
     ),
     # Supervised at the official form's resolution, so that maps stay small.
-    PAPER_SHAPES: (SHAPES, PAPER_FORM),
+    PAPER_SHAPES: (SHAPES, {**PAPER_FORM, f'{REFINEMENT}.aggregation.dropout': 0.0}),
 }
 QUERY_RESIDUAL = {
     f'{NECK}.1.layer.residual': 'query',

@@ -77,14 +77,38 @@ SHAPES_CHANGES = {
 }
 CHANGES = {**FULL_CHANGES, **SHAPES_CHANGES}
 SHAPES_256 = 'ppmn_r18-fpn_1xb8_shapes256'
-SHAPES_256_CHANGES = {
+ENCODERS = f'{SHAPES_256}-encoders'
+ENCODERS_CHANGES = {
     'model.head.channels': 64,
+    'model.head.num_rounds': 0,
     'model.head.refinement.num_points': 64,
     'train_dataloader.batch_size': 8,
     'auto_scale_lr.base_batch_size': 8,
     **{
         f'{part}_dataloader.dataset.pipeline.1.scale': (256, 256)
         for part in ('train', 'val', 'test')
+    },
+    'param_scheduler.total_steps': 800,
+    'train_cfg.max_iters': 800,
+    'train_cfg.val_interval': 800,
+    'default_hooks.checkpoint.interval': 800,
+}
+SHAPES_256_CHANGES = {
+    'model.head.num_rounds': 3,
+    'model.frozen': ['backbone', 'neck.0', 'text_encoder'],
+    'param_scheduler.eta_max': 1e-3,
+    'param_scheduler.total_steps': 400,
+    'train_cfg.max_iters': 400,
+    'train_cfg.val_interval': 400,
+    'default_hooks.checkpoint.interval': 400,
+    **{
+        f'model.{part}.init_cfg.{key}': value
+        for part in ('backbone', 'neck.0', 'text_encoder')
+        for key, value in {
+            'type': 'Pretrained',
+            'checkpoint': f'work_dirs/{ENCODERS}/iter_800.pth',
+            'prefix': part,
+        }.items()
     },
 }
 
@@ -108,11 +132,13 @@ def test_a_config_differs_where_its_name_says(folder, name):
 
 
 def test_larger_pictures(folder):
-    changes = differences(folder / f'{SHAPES}.py', folder / f'{SHAPES_256}.py')
+    changes = differences(folder / f'{SHAPES}.py', folder / f'{ENCODERS}.py')
+    assert changes == ENCODERS_CHANGES
+    changes = differences(folder / f'{ENCODERS}.py', folder / f'{SHAPES_256}.py')
     assert changes == SHAPES_256_CHANGES
 
 
-@pytest.mark.parametrize('name', [SHAPES_256, *(f'ablations/{name}' for name in CHANGES)])
+@pytest.mark.parametrize('name', [ENCODERS, SHAPES_256, *(f'ablations/{name}' for name in CHANGES)])
 def test_two_training_steps(folder, shapes_root, tmp_path, name):
     cfg = shrink(Config.fromfile(folder / f'{name}.py'), shapes_root)
     levels = range(cfg.model.head.num_rounds + 1)
