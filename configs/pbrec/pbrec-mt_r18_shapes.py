@@ -1,5 +1,6 @@
 # PBREC-MT with small widths on Grounding Shapes, on two CPU cores. Its detectors are trained first:
-# tools/train.py with fcos_r18_shapes.py and with solo_r18_shapes.py. The backbone starts from FCOS's.
+# tools/train.py with fcos_r18_shapes.py and with solo_r18_shapes.py. The backbone starts from
+# FCOS's.
 _base_ = [
     '../_base_/models/pbrec_r101.py',
     '../_base_/models/shapes_detectors.py',

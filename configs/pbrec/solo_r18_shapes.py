@@ -1,4 +1,5 @@
-# The SOLO that PBREC localises masks with on Grounding Shapes; trained on images of the train split only.
+# The SOLO that PBREC localises masks with on Grounding Shapes; trained on images of the train split
+# only.
 _base_ = [
     '../_base_/models/shapes_detectors.py',
     '../_base_/datasets/detection_shapes.py',

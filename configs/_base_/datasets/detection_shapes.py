@@ -1,5 +1,5 @@
-# The things of Grounding Shapes in the form of COCO detection, on a canvas of 192 pixels. Make them with
-# tools/misc/make_shapes.py data/shapes --format refcoco
+# The things of Grounding Shapes in the form of COCO detection, on a canvas of 192 pixels. Make them
+# with tools/misc/make_shapes.py data/shapes --format refcoco
 dataset_type = 'mmdet.CocoDataset'
 data_root = 'data/shapes'
 metainfo = dict(

@@ -1,5 +1,5 @@
-# Grounding Shapes with expressions in the layout of the refer API; the canvas is a parameter of the
-# system's config. Make them with tools/misc/make_shapes.py data/shapes --format refcoco
+# Grounding Shapes with expressions in the layout of the refer API, on a canvas of 192 pixels. Make
+# them with tools/misc/make_shapes.py data/shapes --format refcoco
 dataset_type = 'RefCocoDataset'
 data_root = 'data/shapes'
 vocab_file = f'{data_root}/vocab.txt'

@@ -1,8 +1,9 @@
-# Both stages of PBREC-MT. The detectors are those of the official repositories, FCOS_imprv_R_101_FPN_2x
-# of tianzhi0549/FCOS and SOLO_R101_3x of WXinlong/SOLO; convert.py of tools/model_converters (fcos,
-# solo) takes their files and those of mmdet. A detector of another config, such as one of mmdet's, is
-# `localisers.box.detector` or `localisers.mask.detector` as a whole: `norm_on_bbox` and
-# `centerness_on_reg` must be those of its training, which its weights do not tell.
+# Both stages of PBREC-MT. The detectors are those of the official repositories,
+# FCOS_imprv_R_101_FPN_2x of tianzhi0549/FCOS and SOLO_R101_3x of WXinlong/SOLO; convert.py of
+# tools/model_converters (fcos, solo) takes their files and those of mmdet. A detector of another
+# config, such as one of mmdet's, is `localisers.box.detector` or `localisers.mask.detector` as a
+# whole: `norm_on_bbox` and `centerness_on_reg` must be those of its training, which its weights do
+# not tell.
 _base_ = './pbrec_r101.py'
 
 model = dict(

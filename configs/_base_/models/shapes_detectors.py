@@ -1,5 +1,5 @@
-# Small FCOS and SOLO for Grounding Shapes, of one level each, with 12 x 12 points on a canvas of 192
-# pixels. As in mmdet's configs, names are in its scope.
+# Small FCOS and SOLO for Grounding Shapes, of one level each, with 12 x 12 points on a canvas of
+# 192 pixels. As in mmdet's configs, names are in its scope.
 data_preprocessor = dict(
     type='DetDataPreprocessor',
     mean=[123.675, 116.28, 103.53],
@@ -66,7 +66,7 @@ solo = dict(
         norm_eval=False,
         style='pytorch',
     ),
-    # SOLO halves its finest level, so of P2, of stride 4, masks are made at a quarter of the canvas.
+    # SOLO halves its finest level: of P2, of stride 4, masks are made at a quarter of the canvas.
     neck=dict(type='mmground.FinestLevelFPN', in_channels=[32, 64, 128, 256], out_channels=64),
     mask_head=dict(
         type='SOLOHead',

@@ -2,11 +2,13 @@
 
 import os
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from small_detectors import build_detector, small_fcos, small_solo
 from small_ppmn import build, small_ppmn, write_vocabulary
 
 from mmground.apis import read_checkpoint
@@ -62,6 +64,43 @@ def test_merges(files, convert, capsys):
     with pytest.raises(SystemExit, match=r'error: all\.pth has weights that another file has'):
         convert(['merge', 'out/bert.pth', 'all.pth', 'twice.pth'])
     assert not os.path.exists('twice.pth')
+
+
+def test_detectors_join_a_pbrec(files, convert, capsys, monkeypatch):
+    """Whatever its own file looks like."""
+    # The tool is no module that could be imported by a name.
+    published = convert.__globals__['PUBLISHED']
+    stage = {'head.a': torch.ones(1)}
+    of_pbrec = replace(published['pbrec'], convert=lambda _: (stage, []), parts=('text_encoder.',))
+    monkeypatch.setitem(published, 'pbrec', of_pbrec)
+    checked = []
+    monkeypatch.setattr(
+        'mmground.converters.conversion._check_layout',
+        lambda weights, model, parts, source: checked.append(parts),
+    )
+    monkeypatch.setattr(
+        'mmground.converters.conversion._vocabulary', lambda *_: torch.zeros(1).byte()
+    )
+    fcos, solo = (build_detector(own()).state_dict() for own in (small_fcos, small_solo))
+    torch.save(dict(state_dict=fcos), 'fcos.pth')
+    torch.save(dict(state_dict=solo), 'solo.pth')
+    torch.save(dict(model={}), 'pbrec.pth')
+    argv = ['pbrec', 'pbrec.pth', 'all.pth', '--config', 'small.py', '--vocab', 'vocab.txt']
+    convert([*argv, '--fcos', 'fcos.pth', '--solo', 'solo.pth'])
+    checkpoint = read_checkpoint('all.pth')
+    expected = {f'localisers.box.detector.{name}' for name in fcos}
+    expected |= {f'localisers.mask.detector.{name}' for name in solo}
+    assert set(checkpoint['state_dict']) == {'head.a', 'text_encoder.vocab', *expected}
+    assert [own['system'] for own in checkpoint['meta']['merged']] == ['pbrec', 'fcos', 'solo']
+    assert checked == [('text_encoder.',), ('localisers.box.',), ('localisers.mask.',)]
+    convert([*argv[:2], 'box.pth', *argv[3:], '--fcos', 'fcos.pth'])
+    assert len(read_checkpoint('box.pth')['state_dict']) == 2 + len(fcos)
+    with pytest.raises(SystemExit) as stop:
+        convert([*argv, '--fcos', 'absent.pth'])
+    assert stop.value.code == 2
+    assert 'input file does not exist: absent.pth' in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=r'error: solo\.pth is not an FCOS'):
+        convert([*argv, '--fcos', 'solo.pth'])
 
 
 def test_wrong_command_lines_are_one_error(files, convert, capsys):
