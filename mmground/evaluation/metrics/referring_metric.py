@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmground.evaluation.functional import box_area, box_iou, mask_overlap
 from mmground.evaluation.scored_expressions import ScoredExpressions, scored_expressions
+from mmground.models.task_modules import iou_nms
 from mmground.registry import METRICS
 from mmground.structures import phrase_boxes, phrase_masks
 
@@ -63,6 +64,11 @@ class ReferringMetric(BaseMetric):
         breakdown: Whether to report by size of the target, number of words and type of the
             expression as well, see :meth:`ScoredExpressions.breakdown`: in a table, and as values
             ``<name>/<kind>_<group>``, such as ``referring/original/Acc@0.5/size_small``.
+        topk: Score what the IoU-based NMS of PBREC (Eq. 7) chooses of the first k of the candidates
+            that predictions keep (``keep_candidates`` and a ``topk`` at least as large in the
+            head's ``test_cfg``), under the prefix ``referring_k<k>``. So a list of these metrics
+            gives the results for many k, as in the paper's Table 5, in one pass. For the
+            protocol ``'original'``. None scores the predictions.
         ious_file: A file for the scores of every expression, as JSON lines: ``protocol`` and the
             fields of :class:`ScoredExpressions` in the singular (``sample_id``, ``split``,
             ``box_iou``, ...). Each evaluation replaces it. None writes nothing.
@@ -88,11 +94,14 @@ class ReferringMetric(BaseMetric):
         tasks: str | Sequence[str] | None = None,
         strict: bool = False,
         breakdown: bool = False,
+        topk: int | None = None,
         ious_file: str | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
         collect_dir: str | None = None,
     ) -> None:
+        if topk is not None:
+            prefix = prefix or f'{self.default_prefix}_k{topk}'
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
         self.protocols = [protocol] if isinstance(protocol, str) else list(protocol)
         if not self.protocols or not set(self.protocols) <= set(_PROTOCOLS):
@@ -102,8 +111,13 @@ class ReferringMetric(BaseMetric):
             raise ValueError(f'tasks must be among {list(_FIELDS)} or None, got {tasks!r}')
         if ious_file is not None and not ious_file.endswith('.jsonl'):
             raise ValueError(f'ious_file is JSON lines: its name must end with .jsonl: {ious_file}')
+        if topk is not None and (topk < 1 or self.protocols != ['original']):
+            raise ValueError(
+                f"topk must be positive and the protocol 'original', got {topk} and {protocol!r}"
+            )
         self.strict = strict
         self.breakdown = breakdown
+        self.topk = topk
         self.ious_file = ious_file
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
@@ -120,6 +134,8 @@ class ReferringMetric(BaseMetric):
         """
         for sample in data_samples:
             fields = self._fields(sample)
+            if self.topk is not None:
+                sample = {**sample, 'pred_phrases': _choose_among(sample, fields, self.topk)}
             truth = _ground_truth(sample, fields)
             try:
                 scores = {
@@ -204,9 +220,10 @@ class ReferringMetric(BaseMetric):
             for name, own in parts.items()
         ]
         everything = parts['all']
+        chosen = f', k = {self.topk}' if self.topk else ''
         print_log(
-            f'Referring expressions, protocol {protocol}, IoU {">" if self.strict else ">="} '
-            f'threshold; {len(everything)} expressions, '
+            f'Referring expressions, protocol {protocol}{chosen}, IoU '
+            f'{">" if self.strict else ">="} threshold; {len(everything)} expressions, '
             f'{(~everything.has_target).sum()} of them without a target\n'
             + _table(['split', 'expressions', *columns], rows),
             logger='current',
@@ -245,6 +262,22 @@ class ReferringMetric(BaseMetric):
 
 # What a model of each task predicts.
 _FIELDS = {'rec': 'bboxes', 'res': 'masks'}
+
+
+def _choose_among(sample: dict, fields: list[str], topk: int) -> dict[str, Tensor]:
+    """Predictions for a smaller number of candidates than the model had."""
+    predicted, chosen = sample['pred_phrases'], {}
+    for field in fields:
+        name = dict(bboxes='box', masks='mask')[field]
+        if f'{name}_candidates' not in predicted:
+            raise KeyError(
+                f'sample {sample["sample_id"]} keeps no {name} candidates to choose from: set '
+                'keep_candidates=True and the largest topk in model.head.test_cfg'
+            )
+        best = iou_nms(predicted[f'{name}_ious'][:, :topk, :topk])
+        candidates = predicted[f'{name}_candidates']
+        chosen[field] = candidates[torch.arange(len(best), device=best.device), best]
+    return chosen
 
 
 @dataclass

@@ -422,3 +422,53 @@ def test_what_does_not_fit():
         evaluate(ReferringMetric(), sample)
     with pytest.raises(ValueError, match='no sample was processed'):
         ReferringMetric().evaluate(0)
+
+
+def test_results_for_a_smaller_k_from_kept_candidates():
+    """Eq. 7 by a loop over pairs of boxes; masks are those of the boxes."""
+    rng = np.random.default_rng(3)
+    samples, targets = [], []
+    for index in range(8):
+        x, y = rng.integers(0, 20, 2)
+        target = (int(x), int(y), int(x) + 30, int(y) + 30)
+        boxes = np.array(target) + rng.integers(-8, 9, (6, 4))
+        boxes = np.clip(boxes, 0, 64).tolist()
+        sample = referring_sample(f's{index}', [target], target, (64, 64))
+        ious = torch.tensor([[_iou(one, two) for two in boxes] for one in boxes])
+        sample.pred_phrases = InstanceData(
+            bboxes=torch.zeros(1, 4),
+            masks=torch.zeros(1, 64, 64, dtype=torch.bool),
+            box_candidates=torch.tensor([boxes]).float(),
+            mask_candidates=torch.stack([rectangle(box, (64, 64)) for box in boxes])[None],
+            box_ious=ious[None],
+            mask_ious=ious[None],
+        )
+        samples.append(sample)
+        targets.append((target, boxes, ious))
+    metrics = evaluate([ReferringMetric(topk=k) for k in (1, 3, 6)], *samples)
+    for k in (1, 3, 6):
+        expected = []
+        for target, boxes, ious in targets:
+            scores = [sum(ious[i, j] for j in range(k) if j != i) for i in range(k)]
+            expected.append(_iou(boxes[int(np.argmax(scores))], target))
+        assert metrics[f'referring_k{k}/original/box_mIoU'] == pytest.approx(
+            100 * np.mean(expected), abs=1e-4
+        )
+        assert metrics[f'referring_k{k}/original/mIoU'] == pytest.approx(
+            100 * np.mean(expected), abs=1e-4
+        )
+
+
+def test_candidates_must_have_been_kept():
+    sample = referring_sample('s', [(0, 0, 9, 9)], (0, 0, 9, 9), (64, 64))
+    with pytest.raises(KeyError, match=r'keeps no box candidates .* keep_candidates=True'):
+        evaluate(ReferringMetric(topk=2), sample)
+    with pytest.raises(ValueError, match="topk must be positive and the protocol 'original'"):
+        ReferringMetric(topk=2, protocol='canvas')
+
+
+def _iou(one, two):
+    width = max(0, min(one[2], two[2]) - max(one[0], two[0]))
+    height = max(0, min(one[3], two[3]) - max(one[1], two[1]))
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, two)]
+    return width * height / (sum(areas) - width * height)
