@@ -241,7 +241,7 @@ def test_data_that_does_not_fit_is_refused(visualizer):
         visualizer.draw(GREY / 255, sample_of('[a]'))
     empty = sample_of('[a]')
     empty.pred_phrases = InstanceData(scores=torch.ones(1))
-    with pytest.raises(ValueError, match='neither masks nor bboxes'):
+    with pytest.raises(ValueError, match='no masks, bboxes or points'):
         visualizer.draw(GREY, empty)
 
 
