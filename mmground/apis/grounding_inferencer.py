@@ -557,7 +557,7 @@ def _point_fields(predicted: InstanceData, index: int) -> dict:
     fields: dict = {}
     points = {
         name.removeprefix('points_'): _floats(own[index])
-        for name, own in predicted.items()
+        for name, own in sorted(predicted.items())
         if name.startswith('points_')
     }
     if points:

@@ -311,11 +311,11 @@ def _from_predictions(predictions: InstanceData) -> _Grounding:
         boxes = [box[None] for box in _to_numpy(predictions.bboxes).astype(float)]
     points = None
     if masks is None and boxes is None:
-        own = [
-            _to_numpy(value) for name, value in predictions.items() if name.startswith('points_')
-        ]
-        # (tasks, N, 2) -> a list over phrases.
-        points = list(np.stack(own, 1).astype(float)) if own else None
+        names = sorted(name for name, _ in predictions.items() if name.startswith('points_'))
+        if names:
+            # A phrase has a point for each task.
+            own = [_to_numpy(predictions[name]).astype(float) for name in names]
+            points = list(np.stack(own, 1))
     return _Grounding('Prediction', masks, boxes, points)
 
 
