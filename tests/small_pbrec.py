@@ -63,18 +63,23 @@ def expression(text, box=(30.0, 40.0, 90.0, 100.0), path='a.jpg', img_shape=(128
     return torch.randint(256, (3, *img_shape), generator=pixels).to(torch.uint8), sample
 
 
+def referring_model(vocab_file, localisers=('box', 'mask'), **head):
+    """Config of a small PBREC-MT with its detectors."""
+    detectors = dict(
+        box=dict(type='FCOSLocaliser', detector=small_fcos()),
+        mask=dict(type='SOLOLocaliser', detector=small_solo()),
+    )
+    localisers = {name: detectors[name] for name in localisers}
+    return dict(small_pbrec(vocab_file, **head), localisers=localisers)
+
+
 def referring_files(folder, localisers=('box', 'mask'), **head):
     """A small PBREC-MT with weights drawn at random, and an image, on disk.
 
     Returns ``config``, ``checkpoint`` and ``image`` (48 x 64 pixels, on a canvas of 128 x 128).
     """
-    detectors = dict(
-        box=dict(type='FCOSLocaliser', detector=small_fcos()),
-        mask=dict(type='SOLOLocaliser', detector=small_solo()),
-    )
-    model = small_pbrec(write_vocabulary(folder / 'vocab.txt'), **head)
     config = toy_config()
-    config.model = dict(model, localisers={name: detectors[name] for name in localisers})
+    config.model = referring_model(write_vocabulary(folder / 'vocab.txt'), localisers, **head)
     pipeline = config.test_dataloader.dataset.dataset.pipeline
     pipeline[1] = dict(type='Letterbox', size=128)
     files = SimpleNamespace(

@@ -117,6 +117,8 @@ def draw_proposals(image: np.ndarray, sample: GroundingDataSample) -> np.ndarray
     names = {_OTHER: 'top k', _FIRST: 'top 1', _FINAL: 'result'}
     if _annotation(sample):
         names[_TRUTH] = 'annotation'
+    # Room for the legend.
+    figure.set_figheight(figure.get_figheight() + 0.4)
     figure.legend(
         handles=[Line2D([], [], color=color, lw=2, label=name) for color, name in names.items()],
         loc='outside lower center',
