@@ -72,7 +72,7 @@ def test_samples_of_the_test_data(main, files, tmp_path):
     assert set(few) < set(everything)
     sample_id = names[0].removesuffix('_maps.png')
     assert main(arguments(files, out, '--sample-ids', sample_id, config=path)) == few[:2]
-    with pytest.raises(SystemExit, match="^error: the test data has no sample 'absent'"):
+    with pytest.raises(SystemExit, match=r"^error: the test data has no sample 'absent'"):
         main(arguments(files, out, '--sample-ids', 'absent', config=path))
 
 
