@@ -61,7 +61,8 @@ def add_candidates(sample, choice=2):
 def panels(picture, color):
     """The areas on a ground of a colour, left to right, each resized to the image's pixels."""
     ground = (np.abs(picture.astype(int) - color) <= 1).all(-1)
-    columns = ground.mean(0) > 0.2
+    # An upright line leaves some of the ground of its columns.
+    columns = ground.mean(0) > 0.1
     edges = np.flatnonzero(np.diff(np.concatenate(([0], columns.astype(int), [0]))))
     areas = []
     for start, stop in edges.reshape(-1, 2):
