@@ -4,6 +4,8 @@ Example::
 
     python demo/image_demo.py photo.jpg 'A [man] throws [a red frisbee].' \
         configs/ppmn/ppmn_r18-fpn_1xb16_shapes.py checkpoint.pth --out-dir out --panoptic
+    python demo/image_demo.py photo.jpg 'the smaller dog on the left' \
+        configs/pbrec/pbrec-mt_r18_shapes.py checkpoint.pth --out-dir out --candidates
 """
 
 import argparse
@@ -12,14 +14,20 @@ from collections.abc import Sequence
 from mmengine.config import DictAction
 
 from mmground.apis import GroundingInferencer
+from mmground.structures import mask_area
 from mmground.utils.cli import add_trust_argument
+
+_TEXT_HELP = (
+    "text with its phrases in brackets, 'A [man] in [a boat]'; for systems of referring "
+    "expressions, such as PBREC, the whole text is the phrase: 'the smaller dog on the left'"
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Command line of the demo."""
     parser = argparse.ArgumentParser(description='Ground the phrases of a text in pictures')
     parser.add_argument('image', help='image file, or a folder of images')
-    parser.add_argument('text', help="text with its phrases in brackets: 'A [man] in [a boat]'")
+    parser.add_argument('text', help=_TEXT_HELP)
     parser.add_argument('config', help='config file of the model')
     parser.add_argument('checkpoint', help='file with the weights of the model')
     parser.add_argument(
@@ -34,6 +42,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--panoptic',
         action='store_true',
         help='also merge the phrases into a panoptic segmentation, in COCO format (panoptic)',
+    )
+    parser.add_argument(
+        '--candidates',
+        action='store_true',
+        help='also give the candidates that box and mask were chosen from (PBREC)',
     )
     parser.add_argument('--show', action='store_true', help='show the pictures in a window')
     add_trust_argument(parser)
@@ -65,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             batch_size=args.batch_size,
             show=args.show,
             panoptic=args.panoptic,
+            candidates=args.candidates,
             out_dir=args.out_dir,
         )
     except (ValueError, OSError, ImportError) as error:
@@ -74,6 +88,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(format_table(prediction))
         if 'segments' in prediction:
             print(format_segments(prediction))
+        if args.candidates:
+            print(format_candidates(prediction))
     if results['files']:
         print('\nwritten:')
         for path in results['files']:
@@ -88,20 +104,46 @@ def format_table(prediction: dict) -> str:
 
     Returns:
         A line per phrase: its share of the image, score and box, "-" for what the
-        system does not predict.
+        system does not predict. A model that finds points only has them in place of the box.
     """
     rows = [('phrase', 'area', 'score', 'box (x1, y1, x2, y2)')]
     pixels = prediction['height'] * prediction['width']
     for phrase in prediction['phrases']:
-        box = phrase.get('bbox')
+        if 'bbox' not in phrase and 'points' in phrase:
+            points = phrase['points'].items()
+            place = '; '.join(f'{task} point at {_format_numbers(xy)}' for task, xy in points)
+        else:
+            place = _format_numbers(phrase.get('bbox'))
         rows.append(
             (
-                phrase['text'],
+                f'{phrase["text"]} (cut off)' if phrase.get('truncated') else phrase['text'],
                 f'{phrase["area"] / pixels:.1%}' if 'area' in phrase else '-',
                 f'{phrase["score"]:.2f}' if 'score' in phrase else '-',
-                ', '.join(f'{value:.0f}' for value in box) if box is not None else 'none',
+                place,
             )
         )
+    return _format_rows(rows)
+
+
+def format_candidates(prediction: dict) -> str:
+    """The candidates of a prediction as a text table.
+
+    Args:
+        prediction: A dict of the inferencer's ``predictions``, with candidates.
+
+    Returns:
+        A line per candidate, best score first; the result has a star.
+    """
+    rows = [('candidate', 'area', 'score', 'box (x1, y1, x2, y2)')]
+    shape = prediction['height'], prediction['width']
+    pixels = shape[0] * shape[1]
+    for phrase in prediction['phrases']:
+        for kind in ('box', 'mask'):
+            for index, own in enumerate(phrase.get(f'{kind}_candidates', ())):
+                star = ' *' if index == phrase[f'{kind}_choice'] else ''
+                area = f'{mask_area(own["mask"], shape) / pixels:.1%}' if kind == 'mask' else '-'
+                box = _format_numbers(own['bbox']) if kind == 'box' else '-'
+                rows.append((f'{kind} {index + 1}{star}', area, f'{own["score"]:.2f}', box))
     return _format_rows(rows)
 
 
@@ -122,7 +164,7 @@ def format_segments(prediction: dict) -> str:
             ' = '.join(texts[index] for index in segment['phrases']),
             f'{segment["area"] / pixels:.1%}',
             f'{segment["score"]:.2f}',
-            ', '.join(f'{value:.0f}' for value in segment['bbox']),
+            _format_numbers(segment['bbox']),
         )
         for segment in prediction['segments']
     ]
@@ -130,6 +172,10 @@ def format_segments(prediction: dict) -> str:
     left_out = [text for index, text in enumerate(texts) if index not in placed]
     table = _format_rows(rows)
     return f'{table}\n  without a segment: {", ".join(left_out)}' if left_out else table
+
+
+def _format_numbers(values: Sequence[float] | None) -> str:
+    return 'none' if values is None else ', '.join(f'{value:.0f}' for value in values)
 
 
 def _format_rows(rows: Sequence[Sequence[str]]) -> str:

@@ -1,9 +1,15 @@
 """A PBREC of a few thousand parameters, and samples that it can eat."""
 
+from types import SimpleNamespace
+
+import mmcv
 import torch
 from mmengine.structures import InstanceData
-from small_ppmn import small_ppmn
+from small_detectors import randomise, small_fcos, small_solo
+from small_ppmn import small_ppmn, write_vocabulary
+from toy_grounder import toy_config, toy_image
 
+from mmground.registry import MODELS
 from mmground.structures import Geometry, GroundingDataSample
 
 
@@ -55,3 +61,37 @@ def expression(text, box=(30.0, 40.0, 90.0, 100.0), path='a.jpg', img_shape=(128
         sample.links = torch.tensor([[0, 0]])
     pixels = torch.Generator().manual_seed(sum(path.encode()))
     return torch.randint(256, (3, *img_shape), generator=pixels).to(torch.uint8), sample
+
+
+def referring_model(vocab_file, localisers=('box', 'mask'), **head):
+    """Config of a small PBREC-MT with its detectors."""
+    detectors = dict(
+        box=dict(type='FCOSLocaliser', detector=small_fcos()),
+        mask=dict(type='SOLOLocaliser', detector=small_solo()),
+    )
+    localisers = {name: detectors[name] for name in localisers}
+    return dict(small_pbrec(vocab_file, **head), localisers=localisers)
+
+
+def referring_files(folder, localisers=('box', 'mask'), **head):
+    """A small PBREC-MT with weights drawn at random, and an image, on disk.
+
+    Returns ``config``, ``checkpoint`` and ``image`` (48 x 64 pixels, on a canvas of 128 x 128).
+    """
+    config = toy_config()
+    config.model = referring_model(write_vocabulary(folder / 'vocab.txt'), localisers, **head)
+    pipeline = config.test_dataloader.dataset.dataset.pipeline
+    pipeline[1] = dict(type='Letterbox', size=128)
+    files = SimpleNamespace(
+        config=str(folder / 'referring.py'),
+        checkpoint=str(folder / 'referring.pth'),
+        image=str(folder / 'images' / 'photo.png'),
+    )
+    config.dump(files.config)
+    state = randomise(MODELS.build(config.model)).state_dict()
+    if 'box' in localisers:
+        # Logarithms of distances: boxes of some 40 pixels, which overlap.
+        state['localisers.box.detector.bbox_head.conv_reg.bias'] += 3
+    torch.save(dict(state_dict=state), files.checkpoint)
+    mmcv.imwrite(toy_image(), files.image)
+    return files

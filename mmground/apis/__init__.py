@@ -2,10 +2,11 @@ from mmground.utils.checkpoint import load_weights, read_checkpoint
 
 from .coco_panoptic import coco_panoptic
 from .grounding_inferencer import GroundingInferencer, prediction_to_dict
-from .inference import init_model
+from .inference import changed_test_cfg, init_model
 
 __all__ = [
     'GroundingInferencer',
+    'changed_test_cfg',
     'coco_panoptic',
     'init_model',
     'load_weights',

@@ -1,7 +1,8 @@
 import os
 import os.path as osp
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack
 from itertools import groupby, islice
 from math import ceil
 from pathlib import Path
@@ -15,7 +16,7 @@ from mmengine import fileio
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.infer import BaseInferencer
-from mmengine.structures import BaseDataElement
+from mmengine.structures import BaseDataElement, InstanceData
 from rich.progress import track
 from torch import nn
 
@@ -24,11 +25,12 @@ from mmground.structures import (
     GroundingDataSample,
     encode_masks,
     merge_panoptic,
+    resolve_expression,
     resolve_phrases,
 )
 
 from .coco_panoptic import coco_panoptic
-from .inference import init_model
+from .inference import changed_test_cfg, init_model
 
 IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
 
@@ -58,10 +60,12 @@ class GroundingInferencer(BaseInferencer):
         >>> result = inferencer('photo.jpg', 'A [man] throws [a red frisbee].', out_dir='out')
         >>> [(phrase['text'], phrase['area']) for phrase in result['predictions'][0]['phrases']]
         >>> inferencer('photo.jpg', ['[a man] walks', '[the grass]'])  # the image runs once
+        >>> referring = GroundingInferencer('pbrec-mt_r18_shapes.py', 'pbrec.pth')
+        >>> referring('photo.jpg', ['the left dog', 'the smaller cat'])  # whole texts
     """
 
     preprocess_kwargs: ClassVar[set[str]] = {'texts', 'phrases'}
-    forward_kwargs: ClassVar[set[str]] = {'panoptic'}
+    forward_kwargs: ClassVar[set[str]] = {'panoptic', 'candidates'}
     visualize_kwargs: ClassVar[set[str]] = {
         'return_vis',
         'show',
@@ -102,6 +106,7 @@ class GroundingInferencer(BaseInferencer):
         wait_time: float = 0,
         draw_pred: bool = True,
         panoptic: bool = False,
+        candidates: bool = False,
         out_dir: str | Path = '',
         no_save_vis: bool = False,
         no_save_pred: bool = False,
@@ -115,6 +120,8 @@ class GroundingInferencer(BaseInferencer):
                 images or a folder: one text for all of them, or a list with, for each
                 image, its text or a list of texts about it. Brackets mark the phrases:
                 ``'A [man] throws [a red frisbee]'``; a literal bracket is written ``\[``.
+                For a system of referring expressions, such as PBREC, each whole text is the
+                phrase, see :func:`~mmground.structures.resolve_expression`.
             phrases: In place of brackets: a list of phrases, as they stand in the text, that
                 holds for every text; or a list of the form of ``texts`` in which each
                 text's place has such a list (or None; or, for one text for all images, a
@@ -132,6 +139,9 @@ class GroundingInferencer(BaseInferencer):
                 which a pixel belongs to one segment at most, see
                 :func:`~mmground.structures.merge_panoptic`. Pictures show it beside the
                 masks. For systems that keep the phrases' probabilities.
+            candidates: Also give the candidates that box and mask were chosen from. For systems
+                with localisers. Masks of all candidates, k for each expression, are made at
+                the size of the image.
             out_dir: Folder to write ``vis/<name>.png``, ``preds/<name>.json`` and, with
                 ``panoptic``, ``panoptic/<name>.png`` and ``.json`` to, the last two in the
                 format of COCO, see :func:`~mmground.apis.coco_panoptic`. The name is the
@@ -149,7 +159,13 @@ class GroundingInferencer(BaseInferencer):
               what the system predicts: ``score``; ``mask`` (COCO run-length encoding
               in the size of the image) and its ``area`` in pixels; ``bbox`` (xyxy in
               pixels; the box around the mask where the system predicts no box, None
-              if the mask is empty).
+              if the mask is empty). Of systems that score points also ``points``, the
+              best point by task (``'rec'``: for the box; ``'res'``: for the mask), xy in
+              pixels; ``mask_score``, that of the mask where ``score`` is the box's; and
+              ``truncated``, whether the encoder cut off the end of the text.
+            - of a phrase with ``candidates``: ``box_candidates``, dicts with ``bbox`` and
+              ``score``, and ``mask_candidates``, dicts with ``mask`` and ``score``, best
+              score first; ``box_choice`` and ``mask_choice``, which of them is the result.
             - ``segments``: with ``panoptic`` the segments, each with ``id``, ``phrases``
               (indices), ``score``, ``mask``, ``area`` and ``bbox``.
 
@@ -163,8 +179,9 @@ class GroundingInferencer(BaseInferencer):
             ValueError: If an image cannot be read, a folder has none, the numbers of
                 images, texts and phrase lists differ, a text is not marked correctly,
                 has no phrase, or has one that the text encoder cannot read; or if the
-                system keeps no probabilities that ``panoptic`` could merge. All but
-                unreadable images and phrases are noticed before the model runs.
+                system has no probabilities that ``panoptic`` could merge, or no
+                ``candidates``. All but unreadable images and phrases are noticed before the
+                model runs.
         """
         if batch_size < 1:
             raise ValueError(f'batch_size must be at least 1, got {batch_size}')
@@ -173,14 +190,16 @@ class GroundingInferencer(BaseInferencer):
         pred_dir = osp.join(out_dir, 'preds') if out_dir and not no_save_pred else ''
         panoptic_dir = osp.join(out_dir, 'panoptic') if out_dir and panoptic else ''
 
+        self._check_options(panoptic, candidates)
         results: dict = dict(predictions=[], visualization=[], files=[])
         batches = self._batches(records, batch_size)
         count = ceil(sum(1 for _ in _by_image(records)) / batch_size)
         if self.show_progress and count > 1:
             batches = track(batches, description='Grounding', total=count)
         for batch_records, data in batches:
-            samples = self.forward(data, panoptic=panoptic)
+            samples = self.forward(data, panoptic=panoptic, candidates=candidates)
             _refuse_unread_phrases(samples)
+            _note_points_only(samples)
             pictures = self.visualize(
                 batch_records,
                 samples,
@@ -225,30 +244,59 @@ class GroundingInferencer(BaseInferencer):
         for _, data in self._batches(self._records(inputs, texts, phrases), batch_size):
             yield data
 
-    def forward(self, inputs: dict, panoptic: bool = False) -> list[GroundingDataSample]:
+    def forward(
+        self, inputs: dict, panoptic: bool = False, candidates: bool = False
+    ) -> list[GroundingDataSample]:
         """Run the model.
 
         Args:
             inputs: What :meth:`preprocess` yields.
             panoptic: Also set ``pred_panoptic``, see :meth:`__call__`.
+            candidates: Also keep the candidates in ``pred_phrases``, see :meth:`__call__`.
 
         Returns:
             The samples with ``pred_phrases``.
 
         Raises:
-            ValueError: If ``panoptic`` is asked for and the system keeps no probabilities.
+            ValueError: If the system has no probabilities or no candidates and they are asked for.
         """
-        if not panoptic:
-            return super().forward(inputs)
-        with _kept_grid_probs(self.model) as test_cfg, torch.no_grad():
+        self._check_options(panoptic, candidates)
+        settings = {}
+        if panoptic:
+            settings['keep_grid_probs'] = True
+        if candidates:
+            settings['keep_candidates'] = True
+        with ExitStack() as stack:
+            if settings:
+                stack.enter_context(changed_test_cfg(self.model, **settings))
             samples = super().forward(inputs)
+        if panoptic:
             for sample in samples:
-                probs = sample.geometry.inverse_masks(sample.pred_phrases.grid_probs)
-                segment_map, segments = merge_panoptic(probs, test_cfg['threshold'])
-                sample.pred_panoptic = BaseDataElement(
-                    metainfo=dict(segments=segments), segment_map=segment_map
-                )
+                self._merge_panoptic(sample)
         return samples
+
+    def _check_options(self, panoptic: bool, candidates: bool) -> None:
+        """Raise a ValueError if the model cannot give what is asked for."""
+        head = getattr(self.model, 'head', None)
+        test_cfg, name = getattr(head, 'test_cfg', None) or {}, type(head or self.model).__name__
+        if panoptic and 'keep_grid_probs' not in test_cfg:
+            raise ValueError(
+                f'a panoptic segmentation is merged from probabilities of the phrases, and {name} '
+                'keeps none (its test_cfg has no keep_grid_probs)'
+            )
+        if candidates and not ('keep_candidates' in test_cfg and len(self.model.localisers)):
+            raise ValueError(
+                'candidates are what localisers propose at the best points, and the model has '
+                f'none (its head is {name}; model.localisers are those of the config)'
+            )
+
+    @torch.no_grad()
+    def _merge_panoptic(self, sample: GroundingDataSample) -> None:
+        probs = sample.geometry.inverse_masks(sample.pred_phrases.grid_probs)
+        segment_map, segments = merge_panoptic(probs, self.model.head.test_cfg['threshold'])
+        sample.pred_panoptic = BaseDataElement(
+            metainfo=dict(segments=segments), segment_map=segment_map
+        )
 
     def visualize(
         self,
@@ -337,12 +385,14 @@ class GroundingInferencer(BaseInferencer):
         records: list[dict] = []
         names: set[str] = set()
         image_ids: dict[str | int, str] = {}
+        whole = getattr(getattr(self.model, 'head', None), 'grounds_whole_text', False)
+        resolve = resolve_expression if whole else resolve_phrases
         for image, own_texts, own_phrases in zip(images, texts, phrases, strict=True):
             from_file = isinstance(image, str)
             key = image if from_file else id(image)
             stem = Path(image).stem if from_file else image_ids.get(key) or self._array_name()
             for text, listed in _texts_with_phrases(own_texts, own_phrases):
-                plain, found = resolve_phrases(text, listed)
+                plain, found = resolve(text, listed)
                 name = _unused_name(stem, names)
                 record = dict(sample_id=name, text=plain, phrases=found)
                 # The name of an image's first record is no other image's.
@@ -483,7 +533,8 @@ def prediction_to_dict(sample: GroundingDataSample) -> dict:
             entry['area'] = int(mask.sum())
             entry['bbox'] = _box_around(mask)
         if 'bboxes' in predicted:
-            entry['bbox'] = [float(value) for value in predicted.bboxes[index]]
+            entry['bbox'] = _floats(predicted.bboxes[index])
+        entry.update(_point_fields(predicted, index))
         phrases.append(entry)
     result = dict(
         img_path=sample.img_path,
@@ -499,6 +550,37 @@ def prediction_to_dict(sample: GroundingDataSample) -> dict:
             for segment in sample.pred_panoptic.segments
         ]
     return result
+
+
+def _point_fields(predicted: InstanceData, index: int) -> dict:
+    """What systems that score points predict besides, of one phrase."""
+    fields: dict = {}
+    points = {
+        name.removeprefix('points_'): _floats(own[index])
+        for name, own in sorted(predicted.items())
+        if name.startswith('points_')
+    }
+    if points:
+        fields['points'] = points
+    if 'mask_scores' in predicted and 'bboxes' in predicted:
+        fields['mask_score'] = float(predicted.mask_scores[index])
+    if 'truncated' in predicted:
+        fields['truncated'] = bool(predicted.truncated[index])
+    for name, key in (('box', 'bbox'), ('mask', 'mask')):
+        if f'{name}_candidates' not in predicted:
+            continue
+        own = predicted[f'{name}_candidates'][index]
+        values = map(_floats, own) if name == 'box' else encode_masks(own.cpu().numpy())
+        scores = _floats(predicted[f'{name}_candidate_scores'][index])
+        fields[f'{name}_candidates'] = [
+            {key: value, 'score': score} for value, score in zip(values, scores, strict=True)
+        ]
+        fields[f'{name}_choice'] = int(predicted[f'{name}_choice'][index])
+    return fields
+
+
+def _floats(values: torch.Tensor) -> list[float]:
+    return [float(value) for value in values]
 
 
 def _box_around(mask: np.ndarray) -> list[float] | None:
@@ -555,22 +637,16 @@ def _refuse_unread_phrases(samples: list[GroundingDataSample]) -> None:
             )
 
 
-@contextmanager
-def _kept_grid_probs(model: nn.Module) -> Iterator[dict]:
-    """Have the head keep its probabilities; gives its ``test_cfg``."""
-    test_cfg = getattr(getattr(model, 'head', None), 'test_cfg', None)
-    if test_cfg is None or 'keep_grid_probs' not in test_cfg:
-        head = type(getattr(model, 'head', model)).__name__
-        raise ValueError(
-            f'a panoptic segmentation is merged from probabilities of the phrases, and {head} '
-            'keeps none (its test_cfg has no keep_grid_probs)'
+def _note_points_only(samples: list[GroundingDataSample]) -> None:
+    """Nobody should look for a box or a mask that no part of the model makes."""
+    predicted = samples[0].pred_phrases
+    if 'masks' not in predicted and 'bboxes' not in predicted:
+        warnings.warn(
+            'the model has no localisers: it finds the best point for each expression, but no '
+            'box and no mask. Use a config with model.localisers, and a checkpoint with their '
+            'weights',
+            stacklevel=3,
         )
-    before = test_cfg['keep_grid_probs']
-    test_cfg['keep_grid_probs'] = True
-    try:
-        yield test_cfg
-    finally:
-        test_cfg['keep_grid_probs'] = before
 
 
 def _is_folder(inputs) -> bool:

@@ -1,6 +1,8 @@
 import copy
 import os.path as osp
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -60,6 +62,31 @@ def init_model(
         warnings.warn('no checkpoint is given: the model has random weights', stacklevel=2)
     model.cfg = cfg
     return model.to(device).eval()
+
+
+@contextmanager
+def changed_test_cfg(model: nn.Module, **settings) -> Iterator[dict]:
+    """Run a model with other settings of its head's ``test_cfg`` for a while.
+
+    Args:
+        model: A model whose head has a ``test_cfg``.
+        **settings: What is changed.
+
+    Yields:
+        The ``test_cfg``, which has its former settings again afterwards.
+
+    Example:
+        >>> with changed_test_cfg(model, keep_attention=True):
+        ...     samples = model.test_step(batch)
+    """
+    test_cfg = model.head.test_cfg
+    before = dict(test_cfg)
+    test_cfg.update(settings)
+    try:
+        yield test_cfg
+    finally:
+        test_cfg.clear()
+        test_cfg.update(before)
 
 
 def _read_config(config, loaded: dict | None, checkpoint: str | None, trust: bool) -> Config:

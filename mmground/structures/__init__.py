@@ -1,7 +1,13 @@
 from .geometry import Geometry
 from .grid_targets import grid_targets
 from .grounding_data_sample import GroundingDataSample
-from .markup import find_phrases, format_markup, parse_markup, resolve_phrases
+from .markup import (
+    find_phrases,
+    format_markup,
+    parse_markup,
+    resolve_expression,
+    resolve_phrases,
+)
 from .mask_codes import check_polygons, decode_mask, decode_masks, encode_masks, mask_area
 from .panoptic import (
     decode_segment_ids,
@@ -32,6 +38,7 @@ __all__ = [
     'phrase_boxes',
     'phrase_flags',
     'phrase_masks',
+    'resolve_expression',
     'resolve_phrases',
     'segment_phrase_masks',
 ]

@@ -33,8 +33,9 @@ class GroundingDataSample(BaseDataElement):
         - ``pred_phrases`` (InstanceData): Element i is phrase i, in the original image's
           coordinates. ``masks``: bool, (N, ori_h, ori_w). ``bboxes``: (N, 4), xyxy.
           ``scores``: (N, ) in [0, 1]. ``dropped``: bool, (N, ), phrases that the text
-          encoder could not read. ``grid_probs``: (N, h, w), probabilities on the network's
-          grid. A system sets what it predicts.
+          encoder could not read; ``truncated``: bool, (N, ), those that it cut off.
+          ``grid_probs``: (N, h, w), probabilities on the network's grid. A system sets what
+          it predicts.
         - ``pred_panoptic`` (BaseDataElement): The phrases' masks merged, see
           :func:`merge_panoptic`. ``segment_map``: int32, (ori_h, ori_w), and the metainfo
           ``segments`` (list[dict]).

@@ -1,6 +1,7 @@
 """Which phrases of a text are to be grounded: bracket mark-up, a list, or noun chunks."""
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
@@ -187,6 +188,50 @@ def resolve_phrases(text: str, phrases: Sequence[str] | None = None) -> tuple[st
             '"A [man] throws [a red frisbee]", or list them (phrases=[...])'
         )
     return plain, _phrase_records(plain, spans)
+
+
+def resolve_expression(text: str, phrases: Sequence[str] | None = None) -> tuple[str, list[dict]]:
+    r"""Take a user's text as one referring expression: the whole text is its only phrase.
+
+    Brackets are not needed. They are removed, so that a text marked for another system can be
+    given as it is; where they mark less than the whole, a warning says that this has no effect.
+
+    Args:
+        text: The expression, in which a bracket that is meant literally is escaped
+            (``\[``), see :func:`parse_markup`.
+        phrases: None, or a list of the whole text alone.
+
+    Returns:
+        The plain text, without white space around it, and its phrase.
+
+    Raises:
+        TypeError: If ``phrases`` is a single string.
+        ValueError: If the text is empty or not marked correctly, or if ``phrases`` lists anything
+            but the text.
+
+    Example:
+        >>> resolve_expression('the left dog')[1][0]['span']
+        (0, 12)
+    """
+    plain, marked = parse_markup(text)
+    plain = plain.strip()
+    if not plain:
+        raise ValueError('the text is empty: there is no expression to ground')
+    whole = ' '.join(plain.split())
+    if isinstance(phrases, str):
+        raise TypeError(f'phrases must be a list of strings, got the string {phrases!r}')
+    if phrases is not None and [' '.join(phrase.split()) for phrase in phrases] != [whole]:
+        raise ValueError(
+            f'the system grounds the whole text {plain!r} as one expression, not the phrases '
+            f'{list(phrases)} in it: give each expression as a text of its own (a list of texts)'
+        )
+    if marked and [' '.join(phrase['text'].split()) for phrase in marked] != [whole]:
+        warnings.warn(
+            f'the system grounds the whole text {plain!r} as one expression: its brackets are '
+            'removed. To ground a part of it, give the part as a text of its own',
+            stacklevel=2,
+        )
+    return plain, [dict(text=plain, span=(0, len(plain)), type='', phrase_id='0')]
 
 
 def _phrase_records(text: str, spans: Sequence[tuple[int, int]]) -> list[dict]:

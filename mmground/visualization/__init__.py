@@ -1,4 +1,5 @@
 from .grounding_visualizer import GroundingVisualizer
+from .points import draw_point_maps, draw_proposals, missing_point_pictures
 from .refinement import (
     draw_response_maps,
     draw_sampling_points,
@@ -8,8 +9,11 @@ from .refinement import (
 
 __all__ = [
     'GroundingVisualizer',
+    'draw_point_maps',
+    'draw_proposals',
     'draw_response_maps',
     'draw_sampling_points',
     'draw_selected_points',
     'missing_pictures',
+    'missing_point_pictures',
 ]

@@ -24,18 +24,22 @@ class _Grounding:
     """What the phrases of a text refer to, in one panel of the picture.
 
     ``masks``: bool (N, H, W) or None. ``boxes``: per phrase an array (K, 4), xyxy,
-    or None where the panel has no boxes.
+    or None where the panel has no boxes. ``points``: per phrase an array (K, 2), xy, where
+    neither masks nor boxes are known.
     """
 
     title: str
     masks: np.ndarray | None
     boxes: list[np.ndarray] | None
+    points: list[np.ndarray] | None = None
 
     def missing(self) -> set[int]:
-        """Phrases without a pixel, or without a box where there are no masks."""
-        if self.masks is not None:
-            return {i for i, mask in enumerate(self.masks) if not mask.any()}
-        return {i for i, boxes in enumerate(self.boxes) if len(boxes) == 0}
+        """Phrases without a pixel and without a box."""
+        shown = [] if self.masks is None else [[mask.any() for mask in self.masks]]
+        for places in (self.boxes, self.points):
+            if places is not None:
+                shown.append([len(own) > 0 for own in places])
+        return {phrase for phrase, kinds in enumerate(zip(*shown, strict=True)) if not any(kinds)}
 
 
 @VISUALIZERS.register_module()
@@ -44,7 +48,9 @@ class GroundingVisualizer(Visualizer):
 
     A phrase and its regions share a colour and a number. The text stands below the
     picture, its phrases on their colours; a phrase that refers to nothing is struck
-    out and followed by "(none)". Where masks overlap, their colours are mixed.
+    out and followed by "(none)". Where masks overlap, their colours are mixed. Where both
+    are known, a phrase has box and mask; annotated boxes are left out beside masks, unless the
+    text is one referring expression. The best points are drawn where a model predicts no more.
     Ground truth, prediction and the panoptic segmentation merged from it
     stand side by side, as far as they are drawn.
 
@@ -171,7 +177,12 @@ class GroundingVisualizer(Visualizer):
         groundings = []
         if draw_gt and 'gt_regions' in data_sample and 'links' in data_sample:
             groundings.append(
-                _from_regions(data_sample.gt_regions, data_sample.links, len(phrases))
+                _from_regions(
+                    data_sample.gt_regions,
+                    data_sample.links,
+                    len(phrases),
+                    boxes_too=_is_expression(data_sample),
+                )
             )
         if draw_pred and 'pred_phrases' in data_sample:
             groundings.append(_from_predictions(data_sample.pred_phrases))
@@ -249,6 +260,9 @@ class GroundingVisualizer(Visualizer):
                 _draw_box(canvas, box, phrase_color(phrase), line_width)
                 if grounding.masks is None:
                     number_places.append((phrase, tuple(box[:2])))
+        for phrase, points in enumerate(grounding.points or ()):
+            for point in points * scale:
+                _draw_point(canvas, point, phrase_color(phrase), line_width)
         panel = Image.fromarray(canvas)
         self._draw_numbers(panel, number_places, round(font_size * 0.8))
         return panel
@@ -264,8 +278,17 @@ class GroundingVisualizer(Visualizer):
             draw_badge(panel, (x, y), text, phrase_color(phrase), font)
 
 
-def _from_regions(regions: InstanceData, links: Tensor, num_phrases: int) -> _Grounding:
-    """Ground truth by phrase: union of the masks, and all boxes, of its regions."""
+def _is_expression(sample: GroundingDataSample) -> bool:
+    """Whether the whole text is the only phrase."""
+    phrases, text = sample.phrases, sample.text
+    return len(phrases) == 1 and tuple(phrases[0]['span']) == (0, len(text))
+
+
+def _from_regions(
+    regions: InstanceData, links: Tensor, num_phrases: int, boxes_too: bool
+) -> _Grounding:
+    """Ground truth by phrase: union of the masks of its regions, and all their boxes where there
+    are no masks, or with ``boxes_too`` beside them."""
     links = links.cpu().numpy()
     of_phrase = [links[links[:, 0] == phrase, 1] for phrase in range(num_phrases)]
     masks = boxes = None
@@ -274,7 +297,7 @@ def _from_regions(regions: InstanceData, links: Tensor, num_phrases: int) -> _Gr
         masks = np.zeros((num_phrases, *region_masks.shape[1:]), bool)
         for phrase, members in enumerate(of_phrase):
             masks[phrase] = region_masks[members].any(0)
-    elif 'bboxes' in regions:
+    if 'bboxes' in regions and (boxes_too or masks is None):
         region_boxes = _to_numpy(regions.bboxes)
         boxes = [region_boxes[members] for members in of_phrase]
     return _Grounding('Ground truth', masks, boxes)
@@ -286,7 +309,14 @@ def _from_predictions(predictions: InstanceData) -> _Grounding:
         masks = _to_numpy(predictions.masks).astype(bool)
     if 'bboxes' in predictions:
         boxes = [box[None] for box in _to_numpy(predictions.bboxes).astype(float)]
-    return _Grounding('Prediction', masks, boxes)
+    points = None
+    if masks is None and boxes is None:
+        names = sorted(name for name, _ in predictions.items() if name.startswith('points_'))
+        if names:
+            # A phrase has a point for each task.
+            own = [_to_numpy(predictions[name]).astype(float) for name in names]
+            points = list(np.stack(own, 1))
+    return _Grounding('Prediction', masks, boxes, points)
 
 
 def _from_panoptic(panoptic: BaseDataElement, num_phrases: int) -> _Grounding:
@@ -300,16 +330,17 @@ def _to_numpy(value: Tensor | np.ndarray) -> np.ndarray:
 
 def _check(grounding: _Grounding, shape: tuple[int, int], num_phrases: int, sample_id) -> None:
     where = f'{grounding.title.lower()} of sample {sample_id!r}'
-    masks, boxes = grounding.masks, grounding.boxes
-    if masks is None and boxes is None:
-        raise ValueError(f'the {where} has neither masks nor bboxes to draw')
+    masks, boxes, points = grounding.masks, grounding.boxes, grounding.points
+    if masks is None and boxes is None and points is None:
+        raise ValueError(f'the {where} has no masks, bboxes or points to draw')
     if masks is not None and masks.shape != (num_phrases, *shape):
         raise ValueError(
             f'the {where} has masks of shape {masks.shape}; to draw, they must be '
             f'{(num_phrases, *shape)}: one per phrase, in the size of the original image'
         )
-    if boxes is not None and len(boxes) != num_phrases:
-        raise ValueError(f'the {where} has {len(boxes)} boxes for {num_phrases} phrases')
+    for name, own in (('boxes', boxes), ('points', points)):
+        if own is not None and len(own) != num_phrases:
+            raise ValueError(f'the {where} has {len(own)} {name} for {num_phrases} phrases')
 
 
 def _resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -357,6 +388,14 @@ def _draw_box(
     corners = (left, top), (max(right - 1, left), max(bottom - 1, top))
     cv2.rectangle(canvas, *corners, (255, 255, 255), line_width * 2 + 1)
     cv2.rectangle(canvas, *corners, color, line_width + 1)
+
+
+def _draw_point(
+    canvas: np.ndarray, point: np.ndarray, color: tuple[int, int, int], line_width: int
+) -> None:
+    center, radius = tuple(int(value) for value in point), 4 * line_width + 2
+    cv2.circle(canvas, center, radius + line_width + 1, (255, 255, 255), cv2.FILLED, cv2.LINE_AA)
+    cv2.circle(canvas, center, radius, color, cv2.FILLED, cv2.LINE_AA)
 
 
 def _centers(mask: np.ndarray, max_parts: int = 6) -> list[tuple[float, float]]:

@@ -1,27 +1,29 @@
 """Pictures of how a head of the phrase-pixel family refines its queries."""
 
-import math
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import EllipseCollection
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+
+from .panels import (
+    check_image,
+    colour_bar,
+    grey_image,
+    panel_page,
+    pixel_extent,
+    render_figure,
+    set_title,
+)
 
 if TYPE_CHECKING:
     # The pictures need what a trace offers, not the models that leave it.
     from mmground.models.heads.refinement_trace import ImagePoints, RefinementTrace
 
-_DPI = 120
-_PANEL_INCHES = 3.2
-_TITLE_INCHES = 2.2
-_MARGIN = 10
-_MAX_COLUMNS = 5
 _HEAT = 'inferno'
 _WEIGHT = 'plasma'
 
@@ -43,16 +45,16 @@ def draw_response_maps(image: np.ndarray, trace: 'RefinementTrace', phrase: int)
     Raises:
         ValueError: If the image is not the trace's, or there is no such phrase, or it has no query.
     """
-    _check_image(image, trace)
+    check_image(image, trace.sample)
     probs = trace.probabilities(phrase).numpy()
     count = len(trace.queries_of(phrase))
     pooled = f', pooled over its {count} pieces' if trace.query == 'piece' and count > 1 else ''
-    figure, panels = _page(image, len(probs), f'{_name(trace, phrase)}: probability{pooled}')
-    grey = _grey(image, 0.9)
+    figure, panels = panel_page(image, len(probs), f'{_name(trace, phrase)}: probability{pooled}')
+    grey = grey_image(image, 0.9)
     colors = ScalarMappable(Normalize(0, 1), _HEAT)
     for level, (axes, prob) in enumerate(zip(panels, probs, strict=True)):
         heat = colors.to_rgba(prob)[..., :3] * 255
-        axes.imshow((0.4 * grey + 0.6 * heat).astype(np.uint8), extent=_extent(image))
+        axes.imshow((0.4 * grey + 0.6 * heat).astype(np.uint8), extent=pixel_extent(image))
         found = prob > trace.threshold
         if found.any() and not found.all() and min(prob.shape) > 1:
             # Given by its centres: pixel i covers [i, i + 1).
@@ -61,9 +63,9 @@ def draw_response_maps(image: np.ndarray, trace: 'RefinementTrace', phrase: int)
                 axes.contour(columns, rows, prob, [trace.threshold], colors=color, linewidths=width)
         share = f'{found.mean():.1%} above {trace.threshold:g}'
         when = f'after round {level}' if level else 'first matching'
-        _title(axes, f'{when}\n{share}')
-    _colour_bar(figure, colors, 'probability')
-    return _render(figure)
+        set_title(axes, f'{when}\n{share}')
+    colour_bar(figure, colors, 'probability')
+    return render_figure(figure)
 
 
 def draw_selected_points(
@@ -89,16 +91,16 @@ def draw_selected_points(
         ValueError: If the image is not the trace's, the model selects no pixels, or there is no
             such phrase or query.
     """
-    _check_image(image, trace)
+    check_image(image, trace.sample)
     if not trace.has_points:
         raise ValueError(_no_points(trace))
     rounds = [trace.selected(phrase, index, query) for index in range(len(trace.rounds))]
     title = f'{_name(trace, phrase)}: selected pixels{_which_query(trace, phrase, query)}'
-    figure, panels = _page(image, len(rounds), title)
-    backdrop = _grey(image, 0.55).astype(np.uint8)
+    figure, panels = panel_page(image, len(rounds), title)
+    backdrop = grey_image(image, 0.55).astype(np.uint8)
     weighted = True
     for index, (axes, own) in enumerate(zip(panels, rounds, strict=True), 1):
-        axes.imshow(backdrop, extent=_extent(image))
+        axes.imshow(backdrop, extent=pixel_extent(image))
         lines = [f'round {index}', f'{len(own.points)} pixels of stride {own.stride}']
         lines += _outside(image, own)
         if own.weights is None:
@@ -109,11 +111,11 @@ def draw_selected_points(
             lines.append(f'largest weight {largest:.2g}')
             style = dict(array=own.weights.numpy() / largest, cmap=_WEIGHT, norm=Normalize(0, 1))
         axes.add_collection(_discs(axes, own, 0.85, **style))
-        _title(axes, '\n'.join(lines))
+        set_title(axes, '\n'.join(lines))
     if weighted:
         colors = ScalarMappable(Normalize(0, 1), _WEIGHT)
-        _colour_bar(figure, colors, "weight / the round's largest")
-    return _render(figure)
+        colour_bar(figure, colors, "weight / the round's largest")
+    return render_figure(figure)
 
 
 def draw_sampling_points(
@@ -146,7 +148,7 @@ def draw_sampling_points(
         ValueError: If the image is not the trace's, the model has no deformable attention, there
             is no such phrase or query, or ``num`` is less than 1.
     """
-    _check_image(image, trace)
+    check_image(image, trace.sample)
     if not trace.has_sampling:
         raise ValueError(_no_sampling(trace))
     levels = trace.sampled(phrase, index, num, query)
@@ -154,11 +156,11 @@ def draw_sampling_points(
     number = range(1, len(trace.rounds) + 1)[index]
     which = _which_query(trace, phrase, query)
     title = f'{_name(trace, phrase)}: samples of its pixels in round {number}{which}'
-    figure, panels = _page(image, len(levels), title)
-    backdrop = _grey(image, 0.55).astype(np.uint8)
+    figure, panels = panel_page(image, len(levels), title)
+    backdrop = grey_image(image, 0.55).astype(np.uint8)
     largest = max(own.weights.max().item() for own in levels)
     for level, (axes, own) in enumerate(zip(panels, levels, strict=True), 1):
-        axes.imshow(backdrop, extent=_extent(image))
+        axes.imshow(backdrop, extent=pixel_extent(image))
         axes.scatter(*selected.points.T.numpy(), s=3, c='white', alpha=0.5, linewidths=0)
         axes.scatter(
             *own.points.T.numpy(),
@@ -170,10 +172,10 @@ def draw_sampling_points(
             edgecolors='black',
         )
         lines = [f'level {level} of stride {own.stride}', f'top {len(own.points)} samples']
-        _title(axes, '\n'.join([*lines, *_outside(image, own)]))
+        set_title(axes, '\n'.join([*lines, *_outside(image, own)]))
     colors = ScalarMappable(Normalize(0, largest), _WEIGHT)
-    _colour_bar(figure, colors, 'attention weight')
-    return _render(figure)
+    colour_bar(figure, colors, 'attention weight')
+    return render_figure(figure)
 
 
 def missing_pictures(trace: 'RefinementTrace') -> dict[str, str]:
@@ -204,15 +206,6 @@ def _no_sampling(trace: 'RefinementTrace') -> str:
     return f'the model has no samples to draw: {reason}'
 
 
-def _check_image(image: np.ndarray, trace: 'RefinementTrace') -> None:
-    shape = (*trace.sample.geometry.ori_shape, 3)
-    if image.shape != shape or image.dtype != np.uint8:
-        raise ValueError(
-            f'the image of sample {trace.sample.get("sample_id")!r} must be RGB, uint8, of shape '
-            f'{shape}, got {image.dtype} {image.shape}'
-        )
-
-
 def _name(trace: 'RefinementTrace', phrase: int) -> str:
     text = textwrap.shorten(trace.sample.phrases[phrase]['text'], 60, placeholder=' ...')
     return f'{phrase + 1} "{text}"'
@@ -224,49 +217,6 @@ def _which_query(trace: 'RefinementTrace', phrase: int, query: int | None) -> st
     if trace.query == 'phrase' or count == 1:
         return ''
     return f', all {count} pieces' if query is None else f', piece {query + 1} of {count}'
-
-
-def _page(image: np.ndarray, count: int, title: str) -> tuple[Figure, list[Axes]]:
-    """A figure with the image as its first panel and the axes of ``count`` further ones."""
-    height, width = image.shape[:2]
-    rows = math.ceil((count + 1) / _MAX_COLUMNS)
-    columns = math.ceil((count + 1) / rows)
-    scale = _PANEL_INCHES / max(height, width)
-    # A narrow panel still has room for its title, and an inch of the page's has ten letters.
-    page_width = max(width * scale, _TITLE_INCHES) * columns + 1
-    title = textwrap.fill(title, round(10 * page_width))
-    size = (page_width, (height * scale + 0.75) * rows + 0.2 * (title.count('\n') + 2))
-    # Not through pyplot: no global state and no display are touched.
-    figure = Figure(figsize=size, dpi=_DPI, layout='constrained')
-    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes in panels[count + 1 :]:
-        axes.remove()
-    for axes in panels[: count + 1]:
-        axes.set_axis_off()
-        # What lies outside of the image must not make room for itself.
-        axes.set_autoscale_on(False)
-        axes.set_xlim(0, width)
-        axes.set_ylim(height, 0)
-        axes.set_aspect('equal')
-    panels[0].imshow(image, extent=_extent(image))
-    _title(panels[0], 'image')
-    figure.suptitle(title, fontsize=11, parse_math=False)
-    return figure, panels[1 : count + 1]
-
-
-def _title(axes: Axes, text: str) -> None:
-    axes.set_title(text, fontsize=8.5, parse_math=False)
-
-
-def _extent(image: np.ndarray) -> tuple[int, int, int, int]:
-    """Continuous pixels: pixel i covers [i, i + 1)."""
-    return 0, image.shape[1], image.shape[0], 0
-
-
-def _grey(image: np.ndarray, brightness: float) -> np.ndarray:
-    """The image without its colours, which would be confused with those drawn on it."""
-    luma = image @ np.array([0.299, 0.587, 0.114])
-    return np.repeat(luma[..., None] * brightness, 3, -1)
 
 
 def _discs(axes: Axes, own: 'ImagePoints', share: float, **style) -> EllipseCollection:
@@ -290,28 +240,3 @@ def _outside(image: np.ndarray, own: 'ImagePoints') -> Sequence[str]:
     points = own.points.numpy()
     count = int(((points < 0) | (points > size)).any(1).sum())
     return [f'{count} of them outside the image'] if count else []
-
-
-def _colour_bar(figure: Figure, colors: ScalarMappable, label: str) -> None:
-    left, right = figure.axes[0].get_xlim()
-    bottom, top = figure.axes[0].get_ylim()
-    panel = _PANEL_INCHES * min((right - left) / (bottom - top), 1)
-    # The layout does not know how far the title of a narrow panel stands out.
-    pad = 0.01 + max(_TITLE_INCHES - panel, 0) / 2 / figure.get_figwidth()
-    bar = figure.colorbar(colors, ax=figure.axes, shrink=0.9, pad=pad, aspect=25)
-    bar.set_label(label, fontsize=8.5)
-    bar.ax.tick_params(labelsize=8)
-
-
-def _render(figure: Figure) -> np.ndarray:
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    picture = np.asarray(canvas.buffer_rgba())[..., :3]
-    # What goes beside the panels has no size that is known before: the rest is blank.
-    inked = (picture < 255).any(-1)
-    area = []
-    for axis in (1, 0):
-        places = np.flatnonzero(inked.any(axis))
-        area.append(slice(places[0], places[-1] + 1))
-    margins = ((_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0))
-    return np.pad(picture[tuple(area)], margins, constant_values=255)

@@ -1,11 +1,13 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from small_pbrec import referring_files
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / 'demo' / 'image_demo.py'
@@ -100,3 +102,29 @@ def test_as_a_program(toy_files, tmp_path):
     assert failed.returncode == 1
     assert 'error: image absent.jpg does not exist' in failed.stderr
     assert 'Traceback' not in failed.stderr
+
+
+def test_a_referring_expression(demo, tmp_path, capsys):
+    files = referring_files(tmp_path)
+    out = tmp_path / 'out'
+    demo.main([*arguments(files, out, 'the red star'), '--candidates'])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    (phrase,) = json.loads((out / 'preds' / 'photo.json').read_text())['phrases']
+    (found,) = [line for line in lines if line.startswith('the red star')]
+    box = ', '.join(f'{value:.0f}' for value in phrase['bbox'])
+    assert found.endswith(box) and f'{phrase["score"]:.2f}' in found and '%' in found
+    for kind in ('box', 'mask'):
+        rows = [line for line in lines if line.startswith(f'{kind} ')]
+        assert len(rows) == 12
+        (chosen,) = [index for index, row in enumerate(rows) if ' * ' in row]
+        assert chosen == phrase[f'{kind}_choice']
+    assert (out / 'vis' / 'photo.png').is_file()
+
+
+def test_points_without_localisers(demo, tmp_path, capsys):
+    files = referring_files(tmp_path, [])
+    with pytest.warns(UserWarning, match='has no localisers'):
+        demo.main(arguments(files, tmp_path / 'out', 'the red star'))
+    assert re.search(
+        r'the red star .* rec point at \d+, \d+; res point at', capsys.readouterr().out
+    )

@@ -8,6 +8,7 @@ from mmground.structures import (
     format_markup,
     markup,
     parse_markup,
+    resolve_expression,
     resolve_phrases,
 )
 
@@ -223,3 +224,40 @@ def test_format_is_the_inverse_of_parse(text, ranges, expected):
 def test_an_empty_text_is_said_to_be_one(no_spacy, text):
     with pytest.raises(ValueError, match='the text is empty'):
         resolve_phrases(text)
+
+
+@pytest.mark.parametrize(
+    ('text', 'phrases'),
+    [
+        ('the left dog', None),
+        (' the left dog\n', None),
+        ('[the left dog]', None),
+        ('the left dog', ['the left  dog']),
+    ],
+)
+def test_an_expression_is_the_whole_text(text, phrases, recwarn):
+    expected = dict(text='the left dog', span=(0, 12), type='', phrase_id='0')
+    assert resolve_expression(text, phrases) == ('the left dog', [expected])
+    assert not recwarn.list
+
+
+def test_brackets_in_an_expression_are_removed():
+    with pytest.warns(UserWarning, match="'the left dog' as one expression: its brackets are"):
+        text, (phrase,) = resolve_expression('the left [dog]')
+    assert text == phrase['text'] == 'the left dog'
+    assert resolve_expression(r'\[x\] mark')[0] == '[x] mark'
+
+
+@pytest.mark.parametrize(
+    ('text', 'phrases', 'kind', 'match'),
+    [
+        (' ', None, ValueError, 'the text is empty'),
+        ('a [dog', None, ValueError, 'never closed'),
+        ('a dog', ['dog'], ValueError, r"not the phrases \['dog'\] in it: give each expression"),
+        ('a dog', [], ValueError, 'give each expression'),
+        ('a dog', 'a dog', TypeError, 'list of strings'),
+    ],
+)
+def test_what_is_no_expression(text, phrases, kind, match):
+    with pytest.raises(kind, match=match):
+        resolve_expression(text, phrases)

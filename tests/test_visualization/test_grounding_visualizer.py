@@ -241,7 +241,7 @@ def test_data_that_does_not_fit_is_refused(visualizer):
         visualizer.draw(GREY / 255, sample_of('[a]'))
     empty = sample_of('[a]')
     empty.pred_phrases = InstanceData(scores=torch.ones(1))
-    with pytest.raises(ValueError, match='neither masks nor bboxes'):
+    with pytest.raises(ValueError, match='no masks, bboxes or points'):
         visualizer.draw(GREY, empty)
 
 
@@ -268,3 +268,68 @@ def test_tensorboard(tmp_path):
 def test_without_a_display_there_is_an_error_and_no_window_that_waits(visualizer):
     with pytest.raises(ValueError, match=r'no display.*--out-dir'):
         visualizer.show(np.zeros((4, 4, 3), np.uint8))
+
+
+def expression_sample(predicted=True, **fields):
+    """One expression, annotated and predicted by box and mask."""
+    sample = sample_of('[the whole text]')
+    mask = torch.zeros(1, 60, 80, dtype=torch.bool)
+    mask[0, 20:40, 20:40] = True
+    sample.gt_regions = InstanceData(masks=mask, bboxes=torch.tensor([[10.0, 10.0, 50.0, 50.0]]))
+    sample.links = torch.tensor([[0, 0]])
+    fields = fields or dict(masks=mask.roll(20, 2), bboxes=torch.tensor([[30.0, 10.0, 70.0, 50.0]]))
+    sample.pred_phrases = InstanceData(**fields)
+    return sample
+
+
+def box_edge(picture, x1, x2, y):
+    """Share of the pixels of a horizontal edge that have the pure colour of the phrase."""
+    return (picture[y - 2 : y + 3, x1:x2] == phrase_color(0)).all(-1).any(0).mean()
+
+
+def test_an_expression_has_box_and_mask_in_both_panels(visualizer):
+    sample = expression_sample()
+    truth = visualizer.draw(GREY, sample, draw_pred=False)
+    prediction = visualizer.draw(GREY, sample, draw_gt=False)
+    tinted = (np.array(phrase_color(0)) + 128) / 2
+    for picture, left in ((truth, 10), (prediction, 30)):
+        assert box_edge(picture, 8 * left + 20, 8 * left + 300, 80) > 0.9
+        # A point of the mask, away from its number.
+        assert np.abs(picture[180, 8 * (left + 12)] - tinted).max() <= 1
+        assert picture[100, 8 * left + 40].tolist() == [128] * 3
+        # The expression is the caption.
+        assert count(picture[480:], 0) > 200
+    both = visualizer.draw(GREY, sample)
+    top = both.shape[0] - truth.shape[0]
+    assert np.array_equal(both[top : top + 480, :640], truth[:480])
+    assert np.array_equal(both[top : top + 480, -640:], prediction[:480])
+
+
+def test_annotated_boxes_are_left_out_beside_masks_of_narratives(visualizer):
+    sample = expression_sample()
+    sample.set_metainfo(dict(text=f'{sample.text} and more'))
+    truth = visualizer.draw(GREY, sample, draw_pred=False)
+    assert box_edge(truth, 100, 380, 80) == 0
+
+
+def test_a_box_is_found_where_the_mask_is_empty(visualizer):
+    box = torch.tensor([[30.0, 10.0, 70.0, 50.0]])
+    empty = torch.zeros(1, 60, 80, dtype=torch.bool)
+    with_box = visualizer.draw(GREY, expression_sample(masks=empty, bboxes=box))
+    without = visualizer.draw(GREY, expression_sample(masks=empty))
+    # Struck out is pale.
+    assert count(with_box[-60:], 0) > 200 > count(without[-60:], 0)
+
+
+def test_points_stand_for_what_is_not_localised(visualizer):
+    sample = expression_sample(
+        scores=torch.ones(1), points_rec=torch.tensor([[60.0, 50.0]]), points_res=torch.ones(1, 2)
+    )
+    picture = visualizer.draw(GREY, sample, draw_gt=False)
+    for x, y in ((60, 50), (1, 1)):
+        assert picture[8 * y, 8 * x].tolist() == list(phrase_color(0))
+    assert picture[8 * 40, 8 * 60].tolist() == [128] * 3
+    assert count(picture[480:], 0) > 200
+    sample.pred_phrases.points_rec = torch.ones(1, 2)
+    sample.pred_phrases.masks = torch.zeros(1, 60, 80, dtype=torch.bool)
+    assert count(visualizer.draw(GREY, sample, draw_gt=False)[:480], 0) == 0

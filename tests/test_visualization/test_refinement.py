@@ -182,9 +182,9 @@ def test_titles_say_what_is_drawn(monkeypatch):
 @pytest.mark.parametrize('num_rounds', [0, 3, 7])
 def test_titles_have_room(monkeypatch, shape, num_rounds):
     figures = []
-    render = refinement._render
+    render = refinement.render_figure
     monkeypatch.setattr(
-        refinement, '_render', lambda figure: (figures.append(figure), render(figure))[1]
+        refinement, 'render_figure', lambda figure: (figures.append(figure), render(figure))[1]
     )
     rounds = [selected_round()] * num_rounds
     text = 'a very long phrase that says $ and _ and \\frac{ ' * 5

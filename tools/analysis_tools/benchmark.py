@@ -1,10 +1,13 @@
-"""Time and memory of a config's model on generated inputs: no data, no weights.
+r"""Time and memory of a config's model on generated inputs: no data, no weights.
 
 Parts that can be measured:
 
-- ``head``: what follows the frozen image encoders (trained necks, head), on their features,
-  to the losses; and ``head-train``, the same with its backward pass;
-- ``inference``: images and texts to masks on the original pixels, from the uint8 image on;
+- ``head``: what follows the frozen encoders (trained encoders and necks, head), on their features,
+  to the losses; and ``head-train``, the same with its backward pass. Of PBREC, which trains both
+  encoders, that is all of its comprehension stage; with model.frozen=[backbone,text_encoder]
+  it is the head alone;
+- ``inference``: images and texts to masks and boxes on the original pixels, from the uint8 image
+  on; with the model's localisers;
 - ``train``: a step of the training, with the config's optimizer;
 - ``metric``: the config's evaluator on generated predictions.
 
@@ -15,6 +18,13 @@ of a large convolution on this device, measured in the same run. Examples::
     python tools/analysis_tools/benchmark.py configs/ppmn/ppmn_r101-fpn_4xb12-14e_png.py
     python tools/analysis_tools/benchmark.py CONFIG --parts head --phrases 5 32 --dtypes fp32 bf16
     python tools/analysis_tools/benchmark.py CONFIG --parts metric --samples 8533
+
+For systems of referring expressions ``--phrases`` are expressions of one image, which is encoded
+once. The input is the canvas of the config's letterbox, and every expression has as many words as
+the text encoder reads::
+
+    python tools/analysis_tools/benchmark.py configs/pbrec/pbrec-mt_r101_4xb32-15e_refcoco.py \
+        --parts inference --phrases 1 5 10
 """
 
 import argparse
@@ -59,16 +69,23 @@ def build_parser() -> argparse.ArgumentParser:
         '--size',
         nargs=2,
         type=int,
-        default=(800, 1216),
         metavar=('HEIGHT', 'WIDTH'),
-        help='network input in pixels, multiples of 32 (800 1216)',
+        help='network input in pixels, multiples of 32; by default the canvas of the letterbox in '
+        "the config's test pipeline, or without one 800 1216",
     )
     parser.add_argument(
         '--phrases',
         nargs='+',
         type=int,
         default=[8, 32],
-        help='phrases of each image, of two word pieces, each number in turn (8 32)',
+        help='phrases of each image, each number in turn (8 32); of systems of referring '
+        'expressions, expressions of each image',
+    )
+    parser.add_argument(
+        '--words',
+        type=int,
+        help='words of each phrase, of a word piece each; by default 2, and in referring '
+        'expressions as many as the text encoder reads',
     )
     parser.add_argument('--batch-size', type=int, default=1, help='images (%(default)s)')
     parser.add_argument('--dtypes', nargs='+', choices=_DTYPES, default=['fp32'], help='(fp32)')
@@ -112,6 +129,8 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     parser = build_parser()
     args = parser.parse_args(argv)
     check_file(parser, args.config, 'config file')
+    if args.size is None:
+        args.size = _input_size(args)
     if any(side % 32 for side in args.size):
         parser.error(f'--size must be multiples of 32, got {args.size[0]} {args.size[1]}')
     rates = {
@@ -245,52 +264,110 @@ def _print_profile(run: Callable) -> None:
 
 
 def random_batch(
-    size: tuple[int, int], num_phrases: int, batch_size: int, predictions: bool = False
+    size: tuple[int, int],
+    num_phrases: int,
+    batch_size: int,
+    num_words: int = 2,
+    referring: bool = False,
+    predictions: bool = False,
 ) -> dict:
     """Generated photos and texts, as a data loader gives them.
 
     Args:
         size: Network input (height, width) in pixels.
-        num_phrases: Phrases of each text, of two words each.
-        batch_size: Images, each with a text.
+        num_phrases: Phrases of each image.
+        batch_size: Images.
+        num_words: Words of each phrase.
+        referring: Whether each phrase is a text of its own, a referring expression, and the photos
+            are letterboxed: three quarters as high as the input, which they fill in width.
+            Otherwise an image has one text of all its phrases, and fills the input.
         predictions: Whether the samples have predictions, too.
 
     Returns:
-        ``inputs``, uint8 images (3, height, width), and ``data_samples`` with a rectangle as
-        the region of each phrase.
+        ``inputs``, uint8 images (3, height, width), one for each of ``data_samples``, which have
+        a rectangle as the region of each phrase.
     """
-    ori_shape = tuple(round(side / _ENLARGEMENT) for side in size)
     images, samples = [], []
     for index in range(batch_size):
-        text, phrases = '', []
-        for number in range(num_phrases):
-            first, second = (_WORDS[(number + shift) % len(_WORDS)] for shift in (0, 3))
-            phrases.append(dict(text=f'{first} {second}', span=(len(text), len(text) + 3)))
-            text += f'{first} {second}, '
-        sample = GroundingDataSample(
-            metainfo=dict(
-                sample_id=str(index),
-                img_id=str(index),
-                img_path=f'{index}.jpg',
-                text=text,
-                phrases=phrases,
-                ori_shape=ori_shape,
-                img_shape=tuple(size),
-                geometry=Geometry(ori_shape, tuple(size)),
-            )
-        )
-        masks = random_rectangles(num_phrases, ori_shape)
-        sample.gt_regions = InstanceData(masks=masks, is_thing=torch.arange(num_phrases) % 2 == 0)
-        sample.links = torch.arange(num_phrases)[:, None].repeat(1, 2)
-        if predictions:
-            sample.set_metainfo(dict(geometry=sample.geometry.on_canvas(size)))
-            sample.pred_phrases = InstanceData(
-                masks=random_rectangles(num_phrases, ori_shape),
-                grid_probs=torch.rand(num_phrases, size[0] // 4, size[1] // 4),
-            )
-        images.append(torch.randint(256, (3, *size), dtype=torch.uint8))
-        samples.append(sample)
+        phrases = [
+            ' '.join(_WORDS[(number + 3 * shift) % len(_WORDS)] for shift in range(num_words))
+            for number in range(num_phrases)
+        ]
+        texts = [[phrase] for phrase in phrases] if referring else [phrases]
+        geometry = _photo_geometry(size, referring)
+        image = torch.randint(256, (3, *geometry.img_shape), dtype=torch.uint8)
+        for number, own in enumerate(texts):
+            sample = _random_sample(own, f'{index}-{number}', str(index), geometry)
+            if predictions:
+                _add_predictions(sample, size)
+            images.append(image)
+            samples.append(sample)
     return dict(inputs=images, data_samples=samples)
+
+
+def _photo_geometry(size: tuple[int, int], letterboxed: bool) -> Geometry:
+    """How a photo lies on the network input: enlarged to fill it, or letterboxed."""
+    if not letterboxed:
+        return Geometry(tuple(round(side / _ENLARGEMENT) for side in size), tuple(size))
+    height, width = size[0] * 3 // 4, size[1]
+    return Geometry(
+        (height, width),
+        (height, width),
+        offset=((size[0] - height) // 2, 0),
+        canvas_shape=tuple(size),
+        ratio=1.0,
+    )
+
+
+def _random_sample(
+    phrases: Sequence[str], sample_id: str, img_id: str, geometry: Geometry
+) -> GroundingDataSample:
+    """A text of phrases, each about a rectangle."""
+    text, records = '', []
+    for phrase in phrases:
+        text += ', ' if text else ''
+        span = (len(text), len(text) + len(phrase))
+        records.append(dict(text=phrase, span=span, type='', phrase_id=str(len(records))))
+        text += phrase
+    sample = GroundingDataSample(
+        metainfo=dict(
+            sample_id=sample_id,
+            img_id=img_id,
+            img_path=f'{img_id}.jpg',
+            text=text,
+            phrases=records,
+            ori_shape=geometry.ori_shape,
+            img_shape=geometry.img_shape,
+            geometry=geometry,
+        )
+    )
+    count = len(phrases)
+    masks = random_rectangles(count, geometry.ori_shape)
+    sample.gt_regions = InstanceData(
+        masks=masks, bboxes=masks_to_boxes(masks), is_thing=torch.arange(count) % 2 == 0
+    )
+    sample.links = torch.arange(count)[:, None].repeat(1, 2)
+    return sample
+
+
+def _add_predictions(sample: GroundingDataSample, size: tuple[int, int]) -> None:
+    count = len(sample.phrases)
+    sample.set_metainfo(dict(geometry=sample.geometry.on_canvas(size)))
+    masks = random_rectangles(count, sample.ori_shape)
+    sample.pred_phrases = InstanceData(
+        masks=masks,
+        bboxes=masks_to_boxes(masks),
+        grid_probs=torch.rand(count, size[0] // 4, size[1] // 4),
+    )
+
+
+def masks_to_boxes(masks: Tensor) -> Tensor:
+    """Boxes around masks that are not empty. (count, height, width) -> (count, 4), xyxy."""
+    boxes = []
+    for mask in masks:
+        rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+        boxes.append([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    return torch.tensor(boxes, dtype=torch.float32)
 
 
 def random_rectangles(count: int, shape: tuple[int, int]) -> Tensor:
@@ -300,6 +377,34 @@ def random_rectangles(count: int, shape: tuple[int, int]) -> Tensor:
         top, left = (int(torch.randint(side // 2, ())) for side in shape)
         mask[top : top + shape[0] // 2, left : left + shape[1] // 2] = True
     return masks
+
+
+def _is_referring(cfg: Config) -> bool:
+    """Whether the whole text is the phrase, by the class of the config's head."""
+    head = MODELS.get(cfg.model.head.type)
+    return getattr(head, 'grounds_whole_text', False)
+
+
+def _input_size(args: argparse.Namespace) -> tuple[int, int]:
+    """The network input of a config that ``--size`` does not give."""
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    pipeline = cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', ())
+    for transform in pipeline:
+        if transform['type'] == 'Letterbox':
+            return transform['size'], transform['size']
+    return 800, 1216
+
+
+def _batch(cfg: Config, args: argparse.Namespace, phrases: int, **kwargs) -> dict:
+    """A generated batch for a config's model."""
+    referring, words = _is_referring(cfg), args.words
+    if words is None:
+        # [CLS] and [SEP] are pieces of the encoder, too.
+        words = cfg.model.text_encoder.max_length - 2 if referring else 2
+    kwargs = dict(batch_size=args.batch_size, num_words=words, referring=referring) | kwargs
+    return random_batch(args.size, phrases, **kwargs)
 
 
 def _build(cfg: Config, args: argparse.Namespace, phrases: int) -> tuple[nn.Module, dict]:
@@ -312,7 +417,7 @@ def _build(cfg: Config, args: argparse.Namespace, phrases: int) -> tuple[nn.Modu
     if args.compile:
         for module in (model.backbone, *model.neck, model.head):
             module.compile()
-    return model, random_batch(args.size, phrases, args.batch_size)
+    return model, _batch(cfg, args, phrases)
 
 
 def _head(cfg: Config, args: argparse.Namespace, phrases: int) -> Callable:
@@ -333,16 +438,19 @@ def _head_losses(cfg: Config, args: argparse.Namespace, phrases: int) -> Callabl
     samples = data['data_samples']
     names = list(model.image_parts)
     with torch.no_grad():
-        text = model.encode_text(samples)
+        encoded = model.encode_text(samples) if 'text_encoder' in model.frozen else None
         feats = data['inputs']
         while names and names[0] in model.frozen:
             feats = model.get_submodule(names.pop(0))(feats)
     trained, head = [model.get_submodule(name) for name in names], model.head
+    text_encoder = None if encoded else model.text_encoder
+    texts = [sample.text for sample in samples]
 
     def losses() -> Tensor:
         maps = feats
         for part in trained:
             maps = part(maps)
+        text = encoded or text_encoder(texts)
         losses = head.loss(maps, text, samples)
         return sum(value for name, value in losses.items() if 'loss' in name)
 
@@ -368,7 +476,7 @@ def _train(cfg: Config, args: argparse.Namespace, phrases: int) -> Callable:
 def _metric(cfg: Config, args: argparse.Namespace, phrases: int) -> Callable:
     """The evaluator, on ``--samples`` samples that differ in their names only."""
     evaluator = Evaluator(cfg.test_evaluator)
-    batch = random_batch(args.size, phrases, batch_size=8, predictions=True)
+    batch = _batch(cfg, args, phrases, batch_size=8, predictions=True)
 
     def evaluate() -> None:
         for start in range(0, args.samples, len(batch['data_samples'])):

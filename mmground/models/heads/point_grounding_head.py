@@ -1,4 +1,5 @@
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from mmdet.models.layers import MLP
@@ -52,12 +53,15 @@ class PointGroundingHead(BaseModule):
         test_cfg: ``exclude_padding``, whether the best points are never on the padding (True);
             and ``keep_attention``, whether predictions keep what [CLS] reads from the points
             (False). For models with localisers also the settings of :class:`PointLocalisation`,
-            such as ``topk`` and ``score_mode``.
+            such as ``topk``, ``score_mode`` and ``keep_candidates`` (False).
         init_cfg: Initialisation. None is the official code's.
 
     Raises:
         ValueError: If there is no such task or setting.
     """
+
+    grounds_whole_text: ClassVar[bool] = True
+    """The whole text of a sample is its one phrase."""
 
     def __init__(
         self,
@@ -98,7 +102,8 @@ class PointGroundingHead(BaseModule):
         self.squared_norm = squared_norm
         self.ignore_padding = ignore_padding
         self.cell_anchor = cell_anchor
-        self.test_cfg = dict(exclude_padding=True, keep_attention=False) | (test_cfg or {})
+        self.test_cfg = dict(exclude_padding=True, keep_attention=False, keep_candidates=False)
+        self.test_cfg.update(test_cfg or {})
         _ = self.localisation  # a wrong setting is an error here
 
     @property
@@ -329,9 +334,10 @@ class PointGroundingHead(BaseModule):
             (1, 2), the best point, xy in pixels of the original image. Of the best point for the
             box, or for the mask if there is no task ``'rec'``: ``scores``, (1, ), its probability,
             and, where the samples are annotated, ``point_hit``, (1, ), bool, whether it has a
-            positive target. Also ``truncated``, (1, ), bool, whether the encoder cut something off
-            the text; and, with ``test_cfg.keep_attention``, ``cls_attention``, (1, h, w), how much
-            [CLS] reads from each point in the last layer of the fusion.
+            positive target. Also ``truncated`` and ``dropped``, (1, ), bool, whether the encoder
+            cut something off the text, and whether it read none of it; and, with
+            ``test_cfg.keep_attention``, ``cls_attention``, (1, h, w), how much [CLS] reads from
+            each point in the last layer of the fusion.
             With proposals also what :class:`PointLocalisation` returns; ``scores`` are those of
             the box or mask then.
         """
@@ -345,6 +351,7 @@ class PointGroundingHead(BaseModule):
         results = self.predict_by_feat(probs, valid.flatten(1)[image_index], data_samples, grid)
         for index, result in enumerate(results):
             result.truncated = text.truncated[index : index + 1]
+            result.dropped = ~text.valid[index : index + 1].any(1)
             if attention is not None:
                 result.cls_attention = attention[index].float().reshape(1, *grid)
         if proposals:

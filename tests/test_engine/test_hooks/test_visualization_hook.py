@@ -98,3 +98,20 @@ def test_pictures_are_shown_on_request(runner, image_path, monkeypatch):
 def test_a_wrong_interval_is_refused():
     with pytest.raises(ValueError, match='at least 1'):
         GroundingVisualizationHook(interval=0)
+
+
+def test_an_expression_beside_its_annotation(runner, image_path, tmp_path):
+    """Also of a model that predicts points only, as while PBREC's first stage trains."""
+    hook = GroundingVisualizationHook(draw=True, test_out_dir='pictures')
+    outputs = samples(image_path, 'localised', 'points')
+    for sample in outputs:
+        mask = torch.zeros(1, 40, 50, dtype=torch.bool)
+        mask[0, 10:20, 10:20] = True
+        sample.gt_regions = InstanceData(masks=mask, bboxes=torch.tensor([[10.0, 10, 20, 20]]))
+        sample.links = torch.tensor([[0, 0]])
+        sample.pred_phrases.bboxes = sample.gt_regions.bboxes
+    outputs[1].pred_phrases = InstanceData(points_rec=torch.tensor([[15.0, 15.0]]))
+    hook.after_test_iter(runner, 0, outputs=outputs)
+    for name in ('localised', 'points'):
+        picture = cv2.imread(f'{runner.work_dir}/now/pictures/{name}.png')
+        assert picture.shape[1] > 2 * 640

@@ -4,12 +4,15 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 from mmengine.registry import DefaultScope
+from small_pbrec import referring_model
 from small_ppmn import small_ppmn
 from tool_loader import REPO, load_tool
 
 from mmground.evaluation import PNGMetric
 
+PARTS = ('ResNet', 'BertEncoder', 'VisionLanguageEncoder', 'FCOSLocaliser', 'SOLOLocaliser')
 TOOL = REPO / 'tools' / 'analysis_tools' / 'benchmark.py'
 
 
@@ -115,3 +118,88 @@ def test_a_wrong_command_line_is_one_error(config, argv, message, capsys):
         load_tool('analysis_tools/benchmark')(argv if '.py' in argv[0] else [config, *argv])
     assert error.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.fixture(scope='module')
+def referring_config(tmp_path_factory):
+    """A small PBREC-MT with its detectors on a canvas of 128 x 128 pixels."""
+    folder = tmp_path_factory.mktemp('referring')
+    path = folder / 'referring.py'
+    pipeline = [dict(type='LoadGroundingImage'), dict(type='Letterbox', size=128)]
+    path.write_text(
+        f'model = {referring_model(None)}\n'
+        "optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))\n"
+        "test_evaluator = dict(type='ReferringMetric', protocol=['original', 'canvas'])\n"
+        f'test_dataloader = dict(dataset=dict(pipeline={pipeline}))\n'
+    )
+    return str(path)
+
+
+@pytest.fixture
+def measure_referring(referring_config, monkeypatch):
+    """As ``measure``; also returns what went through the parts of the model."""
+    monkeypatch.setattr(DefaultScope, '_instance_dict', DefaultScope._instance_dict.copy())
+    tool = SimpleNamespace(**load_tool('analysis_tools/benchmark').__globals__)
+
+    def run(part, *argv, phrases=2):
+        argv = [referring_config, '--warmup', '0', '--repeats', '1', *argv]
+        args = tool.build_parser().parse_args(argv)
+        args.size = args.size or tool._input_size(args)
+        sizes = []
+
+        def note(module, inputs, _):
+            if type(module).__name__ in PARTS:
+                sizes.append((type(module).__name__, len(inputs[0])))
+
+        hook = torch.nn.modules.module.register_module_forward_hook(note)
+        try:
+            return tool.measure(args, part, phrases, 'fp32'), sizes
+        finally:
+            hook.remove()
+
+    return run
+
+
+def test_expressions_share_their_image_and_its_detectors(measure_referring):
+    results = {}
+    for phrases in (1, 5):
+        results[phrases], sizes = measure_referring('inference', phrases=phrases)
+        # The run that is timed, and the one whose operations are counted.
+        assert sizes.count(('FCOSLocaliser', 1)) == sizes.count(('SOLOLocaliser', 1)) == 2
+        assert {size for name, size in sizes if name == 'ResNet'} == {1}
+        assert {size for name, size in sizes if name == 'BertEncoder'} == {phrases}
+    one, five = (results[phrases]['gflop'] for phrases in (1, 5))
+    assert one < five < 2 * one
+    _, sizes = measure_referring('inference', '--batch-size', '2')
+    assert {size for name, size in sizes if name == 'FCOSLocaliser'} == {2}
+    assert {size for name, size in sizes if name == 'BertEncoder'} == {4}
+
+
+def test_the_head_of_a_referring_model_is_all_that_is_trained(measure_referring):
+    whole, sizes = measure_referring('head')
+    assert {'ResNet', 'BertEncoder', 'VisionLanguageEncoder'} <= {name for name, _ in sizes}
+    assert 'FCOSLocaliser' not in {name for name, _ in sizes}
+    training, _ = measure_referring('head-train')
+    assert training['gflop'] > 2 * whole['gflop']
+    alone, _ = measure_referring('head', '--cfg-options', 'model.frozen=[backbone,text_encoder]')
+    assert alone['gflop'] < whole['gflop']
+
+
+def test_expressions_are_as_long_as_the_encoder_reads(measure_referring):
+    full, _ = measure_referring('head')
+    given, _ = measure_referring('head', '--words', '14')
+    short, _ = measure_referring('head', '--words', '3')
+    assert full['gflop'] == given['gflop'] > short['gflop']
+
+
+@pytest.mark.parametrize('part', ['train', 'metric'])
+def test_other_parts_of_a_referring_model(measure_referring, part):
+    result, _ = measure_referring(part, '--samples', '16')
+    assert result['seconds'] > 0
+
+
+def test_the_canvas_is_that_of_the_letterbox(referring_config, config):
+    tool = SimpleNamespace(**load_tool('analysis_tools/benchmark').__globals__)
+    parse = tool.build_parser().parse_args
+    assert tool._input_size(parse([referring_config])) == (128, 128)
+    assert tool._input_size(parse([config])) == (800, 1216)
