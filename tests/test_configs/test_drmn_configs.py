@@ -93,7 +93,7 @@ FORMS = {
         OFFICIAL,
         {
             **PAPER_FORM,
-            # Line 25 of Alg. 1: maps are supervised at the size of the image.
+            # Line 26 of Alg. 1: maps are supervised at the size of the image.
             f'{HEAD}.supervision_scale': 8,
             # The defaults, which the official form of the encoder leaves unsaid.
             f'{NECK}.1.layer.feedforward_channels': 256,

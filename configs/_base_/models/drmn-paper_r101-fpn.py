@@ -34,7 +34,7 @@ model = dict(
             ),
         ),
         loss_dice=dict(naive_dice=True),
-        # Line 25 of Alg. 1: maps are enlarged to the size of the image.
+        # Line 26 of Alg. 1: maps are enlarged to the size of the image.
         supervision_scale=8,
         supervise_initial=False,
     ),

@@ -28,9 +28,9 @@ class DeformableRefinement(BaseModule):
       mean of the logits that a cell covers; with ``level=None`` they are those of F, of
       stride 8 (Alg. 1);
     - a pixel is told its query's slot, see :func:`slot_encoding`; with ``position='pixel'`` its
-      place on the map (line 20);
+      place on the map (line 21);
     - the query comes in as the residual of the deformable layer; where the layer has a residual of
-      its own, it is added to its pixels before (line 20).
+      its own, it is added to its pixels before (line 21).
 
     Selection takes no gradient. It runs over the padded canvas, as in the official code, unless
     ``valid_only``.
@@ -134,7 +134,7 @@ class DeformableRefinement(BaseModule):
         return top_pixels(logits, self.num_points)
 
     def look_around(self, pixels: Tensor, index: Tensor, state: MatchingState) -> Tensor:
-        """Encode selected pixels by what is around them on all levels, lines 20-21.
+        """Encode selected pixels by what is around them on all levels, lines 21-22.
 
         Args:
             pixels: Features of the selected pixels. Shape (M, k, C).

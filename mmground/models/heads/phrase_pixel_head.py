@@ -68,7 +68,8 @@ class PhrasePixelHead(BaseModule):
             predictions keep the probabilities on the network's grid for metrics that score
             there (False).
         norm_cfg: Normalisation of the pixel projections.
-        init_cfg: Initialisation. None is PyTorch's own, as the official code.
+        init_cfg: Initialisation. None is that of the official codes: PyTorch's own, but for
+            ``text_proj``, which DRMN draws by Xavier's uniform initialisation.
 
     Raises:
         ValueError: If there is no such ``query``, ``pixel_proj``, ``supervision_scale`` or
@@ -125,7 +126,11 @@ class PhrasePixelHead(BaseModule):
             self.pixel_proj = PlainConvModule(in_channels, channels, 1, bias=False, act_cfg=None)
         else:
             self.pixel_proj = nn.Identity()
-        self.text_proj = nn.Linear(text_channels, channels) if text_proj else nn.Identity()
+        self.text_proj = nn.Identity()
+        if text_proj:
+            self.text_proj = nn.Linear(text_channels, channels)
+            # As DRMN's official code, in which it is a part of the encoder.
+            nn.init.xavier_uniform_(self.text_proj.weight)
         self.query_proj = nn.Linear(channels if text_proj else text_channels, channels)
         matching_round = dict(
             type='MatchingRound', channels=channels, refinement=refinement, norm_cfg=norm_cfg

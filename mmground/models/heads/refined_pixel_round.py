@@ -32,7 +32,7 @@ class RefinedPixelRound(BaseModule):
     all rounds up to this one. F is never copied: the logits of replaced pixels are computed apart
     and written into the map.
 
-    There is no projection in a round: queries and pixels are matched as they are (line 24).
+    There is no projection in a round: queries and pixels are matched as they are (line 25).
 
     Args:
         channels: Channels C.

@@ -378,3 +378,17 @@ def test_the_papers_projections_by_hand(tmp_path):
     projected = torch.einsum('oc,chw->ohw', conv.weight[:, :, 0, 0], pixels)
     projected = F.group_norm(projected[None], 4, norm.weight, norm.bias)[0].relu()
     torch.testing.assert_close(second, torch.einsum('nc,chw->nhw', refined, projected))
+
+
+def test_the_text_projection_is_drawn_by_xavier():
+    torch.manual_seed(0)
+    head = PhrasePixelHead(in_channels=32, text_channels=200, channels=32, text_proj=True)
+    head.init_weights()
+    largest = {
+        name: getattr(head, name).weight.abs().max().item() for name in ('text_proj', 'query_proj')
+    }
+    # Xavier's bound, sqrt(6 / (200 + 32)), and PyTorch's own, 1 / sqrt(32).
+    assert largest['text_proj'] == pytest.approx(0.1608, abs=2e-3)
+    assert largest['query_proj'] == pytest.approx(0.1768, abs=2e-3)
+    # PyTorch's own would be within 1 / sqrt(200).
+    assert largest['text_proj'] > 200**-0.5
