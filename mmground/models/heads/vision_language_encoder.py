@@ -154,16 +154,19 @@ class VisionLanguageEncoder(BaseModule):
               sums to one together with what it reads from the tokens. None unless asked for.
         """
         num_points = points.shape[-2] * points.shape[-1]
-        codes = self.point_code((~valid).to(torch.uint8)).to(points.dtype)
+        # Under autocast matrices are multiplied in half precision, but what layers add up stays in
+        # float32: half of it would drop what a few tokens change at a point.
+        points, tokens = points.float(), tokens.float()
+        codes = self.point_code((~valid).to(torch.uint8)).float()
         # The images' part is computed once per image, however many texts it has.
         points, codes = (maps.flatten(2).transpose(1, 2)[image_index] for maps in (points, codes))
         text_codes = sequence_position_code(tokens.shape[1], tokens.shape[2], tokens.device)
-        text_codes = text_codes.to(codes.dtype).expand(len(tokens), -1, -1)
+        text_codes = text_codes.expand(len(tokens), -1, -1)
         positions = torch.cat((codes, text_codes), 1)
         padding_mask = ~torch.cat((valid.flatten(1)[image_index], is_token), 1)
 
         states, attention = [], None
-        sequence = self.input_norm(torch.cat((points, tokens.to(points.dtype)), 1))
+        sequence = self.input_norm(torch.cat((points, tokens), 1))
         for number, layer in enumerate(self.layers, 1):
             last = number == len(self.layers)
             if last and return_attention:
