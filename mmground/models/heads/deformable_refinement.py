@@ -9,7 +9,7 @@ from torch import Tensor
 from mmground.registry import MODELS
 
 from ..layers.deform_layer import DeformLayer
-from ..layers.deformable_attention import flatten_levels, pixel_centres
+from ..layers.deformable_attention import pixel_centres
 from ..layers.matching import gather_pixels, pad_by_image, top_pixels
 from .matching_round import MatchingState
 
@@ -32,8 +32,8 @@ class DeformableRefinement(BaseModule):
     - the query comes in as the residual of the deformable layer; where the layer has a residual of
       its own, it is added to its pixels before (line 21).
 
-    Selection takes no gradient. It runs over the padded canvas, as in the official code, unless
-    ``valid_only``.
+    Selection takes no gradient. All runs over the padded canvas, as in the official code, unless
+    ``ignore_padding``.
 
     Args:
         channels: Channels C of queries and pixels.
@@ -44,8 +44,9 @@ class DeformableRefinement(BaseModule):
         position: What a pixel is told, the ``'slot'`` of its query or its place, ``'pixel'``.
         max_seg_num: Slots of a text. The encoding depends on their number, so weights are bound to
             it. Queries behind take no part. None, and no limit, with ``position='pixel'``.
-        valid_only: Whether padding is left out of the selection. Where an image has fewer than k
-            pixels of its own, padding fills up.
+        ignore_padding: Whether padding is left out: it is not selected, nothing is sampled from
+            it, and a place is relative to the image and not to the canvas. Where an image has
+            fewer than k pixels of its own, padding fills up.
         layer: Settings of the :class:`~mmground.models.layers.deform_layer.DeformLayer`.
         aggregation: Config of the part that aggregates the pixels, such as
             :class:`~mmground.models.heads.MCA`, the default; it also gets ``channels``.
@@ -63,7 +64,7 @@ class DeformableRefinement(BaseModule):
         level: int | None = 2,
         position: str = 'slot',
         max_seg_num: int | None = 64,
-        valid_only: bool = False,
+        ignore_padding: bool = False,
         layer: dict | None = None,
         aggregation: dict | None = None,
         init_cfg: dict | None = None,
@@ -77,7 +78,7 @@ class DeformableRefinement(BaseModule):
             raise ValueError(f'max_seg_num must be an even number of slots, got {max_seg_num}')
         self.num_points = num_points
         self.level = level
-        self.valid_only = valid_only
+        self.ignore_padding = ignore_padding
         self.max_queries = max_seg_num if position == 'slot' else None
         self.pixel_position = None
         if position == 'pixel':
@@ -121,10 +122,9 @@ class DeformableRefinement(BaseModule):
             # What an upsampling by two and a downsampling by four give.
             scale = logits.shape[-2] // shape[0]
             logits = F.avg_pool2d(logits[:, None], scale)[:, 0]
-        if self.valid_only:
-            valid = torch.stack([own.valid_cells(tuple(shape)) for own in state.geometries])
-            valid = valid.to(logits.device)[state.image_index]
-            logits = logits.masked_fill(~valid, -torch.inf)
+        if self.ignore_padding:
+            padding = state.padding(tuple(shape))[state.image_index]
+            logits = logits.masked_fill(padding, -torch.inf)
         if self.num_points > shape.numel():
             warnings.warn(
                 f'each phrase takes all {shape.numel()} pixels of the map, fewer than '
@@ -148,8 +148,9 @@ class DeformableRefinement(BaseModule):
         if self.pixel_position is None:
             pixels = pixels + self.slot_position[state.slots][:, None]
         else:
-            places = self.pixel_position(pixels.new_zeros((1, *shape)))[0].flatten(1).T
-            pixels = pixels + F.embedding(index, places.to(pixels.dtype))
+            pixels = pixels + gather_pixels(
+                self._places(shape, state).to(pixels.dtype), index, state.image_index
+            )
         queries = state.queries[:, None].expand_as(pixels)
         inputs = [pixel_centres([shape], pixels.device)[index]]
         if self.layer.residual == 'identity':
@@ -160,14 +161,27 @@ class DeformableRefinement(BaseModule):
         # The layer wants a rectangle: the pixels of all queries of an image in a row.
         padded, place = pad_by_image(inputs, state.image_index, len(state.pixels))
         centres, pixels, *identity = (own.flatten(1, 2) for own in padded)
+        shapes = [tuple(level.shape[-2:]) for level in state.levels]
+        padding = None
+        if self.ignore_padding:
+            padding = torch.cat([state.padding(level).flatten(1) for level in shapes], 1)
         output = self.layer(
             pixels,
-            flatten_levels(state.levels),
+            state.memory,
             centres,
-            [tuple(level.shape[-2:]) for level in state.levels],
+            shapes,
             identity=identity[0] if identity else None,
+            padding_mask=padding,
         )
         return output.unflatten(1, padded[0].shape[1:3])[place]
+
+    def _places(self, shape: tuple[int, int], state: MatchingState) -> Tensor:
+        """Codes of the places on each image. Shape (B, C, h', w')."""
+        if self.ignore_padding:
+            return self.pixel_position(state.padding(shape).to(torch.uint8))
+        num_images = len(state.pixels)
+        code = self.pixel_position(state.pixels.new_zeros((1, *shape)))
+        return code.expand(num_images, -1, -1, -1)
 
 
 def slot_encoding(num_slots: int, channels: int) -> Tensor:

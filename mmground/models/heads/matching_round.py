@@ -1,5 +1,6 @@
 from dataclasses import dataclass, replace
 
+import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -25,6 +26,8 @@ class MatchingState:
         levels: Further maps of the neck, fine to coarse, each (B, C, h_i, w_i); they cover the
             canvas, as F does.
         geometries: How each image lies on the canvas, B of them; None where nobody needs it.
+        memory: The pixels of all levels in a row, row-major, one level after the other. Shape
+            (B, S, C). None without levels.
     """
 
     queries: Tensor
@@ -34,6 +37,19 @@ class MatchingState:
     slots: Tensor
     levels: tuple[Tensor, ...] = ()
     geometries: tuple[Geometry, ...] | None = None
+    memory: Tensor | None = None
+
+    def padding(self, shape: tuple[int, int]) -> Tensor:
+        """Cells of a map over the canvas whose centre is not on the image.
+
+        Args:
+            shape: Size (h', w') of the map.
+
+        Returns:
+            Boolean. Shape (B, h', w').
+        """
+        valid = torch.stack([geometry.valid_cells(shape) for geometry in self.geometries])
+        return ~valid.to(self.pixels.device)
 
 
 @MODELS.register_module()

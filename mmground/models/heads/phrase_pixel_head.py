@@ -10,6 +10,7 @@ from mmground.registry import MODELS
 from mmground.structures import GroundingDataSample, TextFeatures, grid_targets, phrase_masks
 
 from ..layers.conv_module import PlainConvModule
+from ..layers.deformable_attention import flatten_levels
 from ..layers.matching import match_pixels
 from .matching_round import MatchingState
 from .phrase_queries import QUERIES, PhraseQueries, mean_of_groups
@@ -156,7 +157,7 @@ class PhrasePixelHead(BaseModule):
         Returns:
             Raw matching maps H^0 .. H^L, each (M, h, w).
         """
-        pixels = self.pixel_proj(feats[0])
+        pixels, levels = self.pixel_proj(feats[0]), tuple(feats[1:])
         features = self.query_proj(self.text_proj(queries.features))
         state = MatchingState(
             queries=features,
@@ -164,8 +165,9 @@ class PhrasePixelHead(BaseModule):
             pixels=pixels,
             image_index=queries.image_index,
             slots=queries.slots,
-            levels=tuple(feats[1:]),
+            levels=levels,
             geometries=queries.geometries,
+            memory=flatten_levels(levels) if levels else None,
         )
         maps = [state.logits]
         for matching_round in self.rounds:

@@ -41,9 +41,10 @@ class DeformableEncoder(BaseModule):
             to nothing else; or once, to what the first layer starts from (Eq. 2).
         fixed_values: Whether all layers sample the maps that the encoder started from
             (line 10 of Alg. 1); otherwise each samples what the layer before returned.
-        ignore_padding: Whether the padded area of the batch is left out: it is zero in the input
-            and in the result, and no pixel samples from it. The official code treats it
-            as a part of the image. Normalisation over whole maps still sees its zeros.
+        ignore_padding: Whether the padded area of the batch, all cells whose centre is in it, is
+            left out: it is zero in the input and in the result, and no pixel samples from it. The
+            official code treats it as a part of the image. Normalisation over whole maps still sees
+            its zeros.
         layer: Arguments of :class:`DeformLayer`, beside channels and levels.
         norm_cfg: Normalisation after the projections.
         init_cfg: Initialisation. None draws matrices by Xavier's uniform initialisation and
@@ -169,9 +170,11 @@ class DeformableEncoder(BaseModule):
 
 
 def _level_masks(valid_mask: Tensor, levels: Sequence[Tensor]) -> list[Tensor]:
-    """The valid area on the grid of each level, boolean. Each (B, h_l, w_l)."""
+    """Cells of each level whose centre is in the valid area. Each (B, h_l, w_l), boolean."""
     mask = valid_mask[:, None].float()
-    return [F.interpolate(mask, level.shape[-2:])[:, 0].bool() for level in levels]
+    return [
+        F.interpolate(mask, level.shape[-2:], mode='nearest-exact')[:, 0].bool() for level in levels
+    ]
 
 
 def _without_padding(levels: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:

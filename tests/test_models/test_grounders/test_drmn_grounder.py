@@ -8,6 +8,7 @@ from small_ppmn import batch, sample, write_vocabulary
 from mmground.registry import MODELS
 
 FORMS = ('official', 'paper')
+STRIDES = (4, 8, 16, 32)
 
 
 @pytest.fixture
@@ -98,26 +99,35 @@ def test_half_precision(build, form):
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
 
 
-def test_padding_can_be_ignored_everywhere(build, tmp_path):
+def test_padding_can_be_ignored_everywhere(tmp_path):
     """What lies in the padding of the canvas, and how much there is, has no influence."""
     vocab_file = write_vocabulary(tmp_path / 'vocab.txt')
-    cfg = small_drmn(vocab_file, 'paper', valid_only=True, num_points=3)
+    cfg = small_drmn(vocab_file, 'paper', ignore_padding=True, num_points=3)
     cfg['neck'][1]['ignore_padding'] = True
     torch.manual_seed(0)
     model = MODELS.build(cfg).eval()
-    data = model.data_preprocessor(batch(sample('[a red star]', img_shape=(64, 40))))
-    levels = [torch.randn(1, 16, 64 // s, 64 // s) for s in (4, 8, 16, 32)]
-    changed = [level.clone() for level in levels]
-    for level, stride in zip(changed, (4, 8, 16, 32), strict=True):
-        level[..., -(-40 // stride) :] += 100
+    for name, parameter in model.named_parameters():
+        if name.endswith('bias'):
+            torch.nn.init.normal_(parameter, std=0.1)
     model.neck[0] = torch.nn.Identity()
     maps = []
-    for own in (levels, changed):
-        model.backbone = _Constant(own)
+    levels = [torch.randn(1, 16, 64 // stride, 192 // stride) for stride in (4, 8, 16, 32)]
+    for width, spoilt in ((96, 0.0), (96, 100.0), (192, 0.0)):
+        one = sample('[a red star]', img_shape=(64, 40))
+        data = model.data_preprocessor(batch(one))
+        data['inputs'] = torch.zeros(1, 3, 64, width)
+        (own,) = data['data_samples']
+        own.set_metainfo(dict(geometry=own.geometry.on_canvas((64, width))))
+        outputs = [
+            level[..., : width // s].clone() for level, s in zip(levels, STRIDES, strict=True)
+        ]
+        for level, stride in zip(outputs, STRIDES, strict=True):
+            level[..., -(-40 // stride) :] += spoilt
+        model.backbone = _Constant(outputs)
         with torch.no_grad():
-            maps.append(model(**data, mode='tensor')[-1])
-    assert not torch.equal(levels[0], changed[0])
-    torch.testing.assert_close(*[own[..., :5] for own in maps])
+            maps.append(model(**data, mode='tensor')[-1][..., :5])
+    torch.testing.assert_close(maps[1], maps[0])
+    torch.testing.assert_close(maps[2], maps[0])
 
 
 class _Constant(torch.nn.Module):

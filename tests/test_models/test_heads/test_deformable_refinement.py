@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from mmground.models.heads import DeformableRefinement, MatchingState
 from mmground.models.heads.deformable_refinement import slot_encoding
+from mmground.models.layers.deformable_attention import flatten_levels
 from mmground.structures import Geometry
 
 LAYER = dict(num_heads=2, feedforward_channels=8)
@@ -22,14 +23,16 @@ def _state(logits, image_index, geometries=None):
     num_images = int(image_index.max()) + 1 if len(image_index) else 1
     height, width = logits.shape[-2:]
     shapes = [(height, width)] * 2 + [(height // s, width // s) for s in (2, 4)]
+    levels = tuple(torch.randn(num_images, 16, *shape) for shape in shapes)
     return MatchingState(
         queries=torch.randn(len(logits), 16),
         logits=logits,
         pixels=torch.randn(num_images, 16, height, width),
         image_index=image_index,
         slots=torch.arange(len(logits)),
-        levels=tuple(torch.randn(num_images, 16, *shape) for shape in shapes),
+        levels=levels,
         geometries=geometries,
+        memory=flatten_levels(levels),
     )
 
 
@@ -52,7 +55,7 @@ def test_selection_can_leave_out_the_padding():
         Geometry((8, 8), (64, 64), canvas_shape=(64, 64)),
     )
     state = _state(logits, torch.tensor([0, 1]), geometries)
-    left_out = _part(num_points=4, valid_only=True).select(state)
+    left_out = _part(num_points=4, ignore_padding=True).select(state)
     assert (left_out[0] % 4 < 2).all()
     assert (left_out[1] % 4 >= 2).all()
     assert (_part(num_points=4).select(state) % 4 >= 2).all()
@@ -74,6 +77,7 @@ def test_selection_takes_no_gradient_but_pixels_levels_and_queries_do():
     tensors = [state.queries, *state.levels]
     for tensor in tensors:
         tensor.requires_grad_()
+    state.memory = flatten_levels(state.levels)
     _part()(state).square().sum().backward()
     assert state.logits.grad is None
     assert all(tensor.grad.any() for tensor in tensors)
