@@ -1,4 +1,4 @@
-from .dumped_results import DumpedResults
+from .dumped_results import DumpedResults, image_of
 from .metrics import DumpGroundingResults, PNGMetric, PointAccuracy, ReferringMetric
 
 __all__ = [
@@ -7,4 +7,5 @@ __all__ = [
     'PNGMetric',
     'PointAccuracy',
     'ReferringMetric',
+    'image_of',
 ]

@@ -4,7 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmground.evaluation.functional import average_recall, length_groups, recall_at, size_groups
+from mmground.evaluation.functional import (
+    average_recall,
+    length_groups,
+    recall_areas,
+    recall_at,
+    size_groups,
+)
 from mmground.structures import GroundingDataSample, last_regions, phrase_masks
 
 from .dumped_results import DumpedResults
@@ -38,6 +44,14 @@ class ScoredSamples:
         totals = np.bincount(self.sample, np.nan_to_num(self.ious), len(self.sample_ids))
         return totals / np.bincount(self.sample, minlength=len(self.sample_ids))
 
+    def unit_scores(self) -> dict[str, np.ndarray]:
+        """What measures are the means of, by their names.
+
+        Returns:
+            In [0, 1] for each phrase, NaN for one that does not count. Shapes (N, ).
+        """
+        raise NotImplementedError
+
 
 @dataclass
 class ScoredPhrases(ScoredSamples):
@@ -56,6 +70,9 @@ class ScoredPhrases(ScoredSamples):
     is_thing: np.ndarray
     categories: np.ndarray | None
 
+    def unit_scores(self) -> dict[str, np.ndarray]:
+        return {'AR': recall_areas(self.ious), 'recall@0.5': (self.ious > 0.5).astype(float)}
+
 
 @dataclass
 class ScoredReferring(ScoredSamples):
@@ -67,6 +84,16 @@ class ScoredReferring(ScoredSamples):
     """
 
     expressions: ScoredExpressions
+
+    def unit_scores(self) -> dict[str, np.ndarray]:
+        scores, own = {}, self.expressions
+        if own.box_ious is not None:
+            scores['Acc@0.5'] = own.box_ious >= 0.5
+        if own.mask_ious is not None:
+            scores['mIoU'] = own.mask_ious
+            scores['Pr@0.5'] = own.mask_ious >= 0.5
+            scores['Pr@0.9'] = own.mask_ious >= 0.9
+        return {name: np.where(own.has_target, each, np.nan) for name, each in scores.items()}
 
 
 def score_phrases(results: DumpedResults, protocol: str = 'original') -> ScoredPhrases:

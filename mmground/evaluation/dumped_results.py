@@ -27,9 +27,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.structures import InstanceData
 
+from mmground.datasets.transforms import LoadGroundingImage
 from mmground.structures import Geometry, GroundingDataSample, decode_masks, encode_masks
 
 SUFFIXES = ('.jsonl', '.jsonl.gz')
@@ -205,6 +207,25 @@ class DumpedResults:
             raise ValueError(
                 f'{self.path}: damaged after line {number} ({error}); write the file anew'
             ) from error
+
+
+def image_of(sample: GroundingDataSample, img_dir: str | Path | None = None) -> np.ndarray:
+    """Read the image of a sample of a results file.
+
+    Args:
+        sample: The sample; the path that is read becomes its ``img_path``.
+        img_dir: Folder of the images, where they are no longer at the recorded paths.
+
+    Returns:
+        RGB, (H, W, 3) uint8.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    if img_dir is not None:
+        sample.set_metainfo(dict(img_path=str(Path(img_dir) / Path(sample.img_path).name)))
+    loaded = LoadGroundingImage()(dict(img_path=sample.img_path, sample_id=sample.sample_id))
+    return np.ascontiguousarray(loaded['img'][..., ::-1])
 
 
 def _record_to_sample(record: dict) -> GroundingDataSample:

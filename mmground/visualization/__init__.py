@@ -1,3 +1,4 @@
+from .comparison import draw_comparison
 from .grounding_visualizer import GroundingVisualizer
 from .points import draw_point_maps, draw_proposals, missing_point_pictures
 from .refinement import (
@@ -9,6 +10,7 @@ from .refinement import (
 
 __all__ = [
     'GroundingVisualizer',
+    'draw_comparison',
     'draw_point_maps',
     'draw_proposals',
     'draw_response_maps',

@@ -18,8 +18,7 @@ import mmcv
 import numpy as np
 from mmengine.structures import InstanceData
 
-from mmground.datasets.transforms import LoadGroundingImage
-from mmground.evaluation import DumpedResults
+from mmground.evaluation import DumpedResults, image_of
 from mmground.evaluation.breakdown import (
     ScoredSamples,
     breakdown,
@@ -123,20 +122,16 @@ def _draw_cases(
     (out_dir / 'cases').mkdir(parents=True, exist_ok=True)
     # Pale masks: whether a phrase's colour words are right shows in the picture.
     visualizer = GroundingVisualizer(name='analyze_results', alpha=0.2)
-    load = LoadGroundingImage()
     waiting = {case['sample_id']: case for case in cases}
     for sample in results:
         case = waiting.pop(sample.sample_id, None)
         if case is None:
             continue
-        path = sample.img_path
-        if img_dir is not None:
-            path = str(Path(img_dir) / Path(path).name)
-        image = load(dict(img_path=path, sample_id=sample.sample_id))['img'][..., ::-1]
-        case['img_path'], case['text'] = path, sample.text
+        image = image_of(sample, img_dir)
+        case['img_path'], case['text'] = sample.img_path, sample.text
         notes = {i: f'IoU {_format(phrase["iou"])}' for i, phrase in enumerate(case['phrases'])}
         shown = _with_masks_only(sample) if task == 'png' else sample
-        picture = visualizer.draw(np.ascontiguousarray(image), shown, notes=notes)
+        picture = visualizer.draw(image, shown, notes=notes)
         mmcv.imwrite(picture[..., ::-1], str(out_dir / case['picture']))
 
 

@@ -1,4 +1,5 @@
-from .average_recall import average_recall, recall_at, recall_curve
+from .average_recall import average_recall, recall_areas, recall_at, recall_curve
+from .bootstrap import bootstrap_intervals
 from .box_iou import box_area, box_iou
 from .mask_iou import mask_iou, mask_overlap, pairwise_mask_iou, soft_mask_iou
 from .overall_iou import overall_iou
@@ -8,6 +9,7 @@ from .recall_curves import save_recall_curves
 
 __all__ = [
     'average_recall',
+    'bootstrap_intervals',
     'box_area',
     'box_iou',
     'label_groups',
@@ -17,6 +19,7 @@ __all__ = [
     'overall_iou',
     'pairwise_mask_iou',
     'proposal_scores',
+    'recall_areas',
     'recall_at',
     'recall_curve',
     'save_recall_curves',

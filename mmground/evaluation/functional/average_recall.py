@@ -10,14 +10,7 @@ import numpy as np
 
 
 def average_recall(ious: np.ndarray, threshold_step: float = 1e-5) -> float:
-    """Area under the recall curve, as a left Riemann sum over the thresholds.
-
-    The thresholds are ``t = np.arange(0, 1, threshold_step)``, and the sum runs over
-    ``(t[i + 1] - t[i]) * recall(t[i])`` with ``recall(t) = mean(ious >= t)``. A phrase
-    contributes the intervals that begin at or below its IoU. So one binary search per
-    phrase gives the exact sum without a pass over the phrases for each threshold.
-    The last threshold begins no interval: a perfect result scores about
-    ``1 - threshold_step``, and an IoU of 0 scores ``threshold_step``.
+    """Area under the recall curve: the mean of :func:`recall_areas`.
 
     Args:
         ious: IoU of each phrase in [0, 1], or NaN for a miss. Shape (N, ).
@@ -33,15 +26,36 @@ def average_recall(ious: np.ndarray, threshold_step: float = 1e-5) -> float:
         >>> round(average_recall(np.array([1.0, 0.5, 0.0, np.nan])), 4)
         0.375
     """
+    areas = recall_areas(ious, threshold_step)
+    return float(areas.mean()) if areas.size else float('nan')
+
+
+def recall_areas(ious: np.ndarray, threshold_step: float = 1e-5) -> np.ndarray:
+    """What each phrase contributes to average recall.
+
+    The area is a left Riemann sum over the thresholds ``t = np.arange(0, 1, threshold_step)``, of
+    ``(t[i + 1] - t[i]) * recall(t[i])`` with ``recall(t) = mean(ious >= t)``. A phrase
+    contributes the intervals that begin at or below its IoU. So one binary search per
+    phrase gives the exact sum without a pass over the phrases for each threshold.
+    The last threshold begins no interval: a perfect result scores about
+    ``1 - threshold_step``, and an IoU of 0 scores ``threshold_step``.
+
+    Args:
+        ious: As of :func:`average_recall`.
+        threshold_step: As of :func:`average_recall`.
+
+    Returns:
+        Shape (N, ).
+
+    Raises:
+        ValueError: If the step is not in (0, 1).
+    """
     if not 0 < threshold_step < 1:
         raise ValueError(f'threshold_step must be in (0, 1), got {threshold_step}')
-    ious = np.asarray(ious, dtype=np.float64)
-    if ious.size == 0:
-        return float('nan')
     thresholds = np.arange(0, 1, threshold_step)
     area_below = np.concatenate(([0.0], np.diff(thresholds).cumsum()))
-    reached = np.searchsorted(thresholds[:-1], _nan_as_miss(ious), side='right')
-    return float(area_below[reached].mean())
+    ious = _nan_as_miss(np.asarray(ious, dtype=np.float64))
+    return area_below[np.searchsorted(thresholds[:-1], ious, side='right')]
 
 
 def recall_at(ious: np.ndarray, threshold: float = 0.5, strict: bool = True) -> float:
