@@ -1,11 +1,10 @@
 from .dumped_results import DumpedResults, image_of
-from .metrics import DumpGroundingResults, PNGMetric, PointAccuracy, ReferringMetric
+from .metrics import DumpGroundingResults, PNGMetric, ReferringMetric
 
 __all__ = [
     'DumpGroundingResults',
     'DumpedResults',
     'PNGMetric',
-    'PointAccuracy',
     'ReferringMetric',
     'image_of',
 ]

@@ -143,7 +143,7 @@ def score_expressions(results: DumpedResults, protocol: str = 'original') -> Sco
 
     Raises:
         KeyError: If a sample lacks annotations or predictions.
-        ValueError: If the file is damaged or holds no sample.
+        ValueError: If the file is damaged or holds no sample, or has points only.
     """
     metric = ReferringMetric(protocol)
     seen = set()
@@ -155,6 +155,11 @@ def score_expressions(results: DumpedResults, protocol: str = 'original') -> Sco
         raise ValueError(f'{results.path}: there is no sample to analyze')
     expressions = scored_expressions(metric.results, protocol)
     ious = expressions.box_ious if expressions.mask_ious is None else expressions.mask_ious
+    if ious is None:
+        raise ValueError(
+            f'{results.path}: the model predicted points, but no boxes or masks to analyze: it has '
+            'no localisers'
+        )
     return ScoredReferring(
         [result['sample_id'] for result in metric.results],
         np.repeat(

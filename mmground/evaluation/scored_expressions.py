@@ -15,6 +15,8 @@ from mmground.evaluation.functional import (
 
 BOX_THRESHOLDS = (0.25, 0.5, 0.75)
 MASK_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
+# What a model is judged by, as far as it predicts it; the first is the one to select it by.
+MAIN_MEASURES = ('Acc@0.5', 'mIoU', 'oIoU', 'point_acc')
 
 
 @dataclass
@@ -34,6 +36,8 @@ class ScoredExpressions:
         mask_ious: In [0, 1], shape (N, ); None if masks were not scored.
         intersections: Pixels of the predicted mask on the target. Shape (N, ).
         unions: Pixels of mask and target together. Shape (N, ).
+        point_hits: Whether the best point is one of the target's, shape (N, ), boolean; None if
+            the model scores no points.
     """
 
     sample_ids: np.ndarray
@@ -46,6 +50,7 @@ class ScoredExpressions:
     mask_ious: np.ndarray | None = None
     intersections: np.ndarray | None = None
     unions: np.ndarray | None = None
+    point_hits: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -74,9 +79,9 @@ class ScoredExpressions:
 
         Returns:
             Of boxes ``Acc@0.25``, ``Acc@0.5``, ``Acc@0.75`` and ``box_mIoU``; of masks ``mIoU``,
-            ``oIoU`` and ``Pr@0.5`` to ``Pr@0.9``; each as far as scored, NaN if no expression has a
-            target. ``box_no_target_acc`` and ``mask_no_target_acc`` if there are expressions
-            without one.
+            ``oIoU`` and ``Pr@0.5`` to ``Pr@0.9``; of points ``point_acc``; each as far as scored,
+            NaN if no expression has a target. ``box_no_target_acc`` and ``mask_no_target_acc`` if
+            there are expressions without one.
         """
         with_target = self.select(self.has_target)
         measures = {}
@@ -91,6 +96,8 @@ class ScoredExpressions:
             measures['oIoU'] = overall_iou(with_target.intersections, with_target.unions)
             for threshold in MASK_THRESHOLDS:
                 measures[f'Pr@{threshold}'] = recall_at(ious, threshold, strict)
+        if self.point_hits is not None:
+            measures['point_acc'] = _mean(with_target.point_hits)
         if not self.has_target.all():
             for task in ('box', 'mask'):
                 ious = getattr(self, f'{task}_ious')
@@ -108,8 +115,8 @@ class ScoredExpressions:
             ``size`` of the target (COCO's: small below 32 x 32 pixels in the original image, large
             from 96 x 96 on), ``words`` (number of words between white space) and, where known,
             ``type``: dicts of groups. A group is a dict of ``num_expressions`` and as far as scored
-            ``Acc@0.5``, ``mIoU`` and ``oIoU``. Groups without an expression are left out, as are
-            expressions without a target.
+            the ``MAIN_MEASURES``. Groups without an expression are left out, as are expressions
+            without a target.
         """
         own = self.select(self.has_target)
         kinds = {
@@ -130,7 +137,7 @@ class ScoredExpressions:
     def summary(self, strict: bool = False) -> dict[str, float]:
         """``num_expressions``, those with a target, and the main measures in percent."""
         measures = self.measures(strict)
-        main = {name: measures[name] for name in ('Acc@0.5', 'mIoU', 'oIoU') if name in measures}
+        main = {name: measures[name] for name in MAIN_MEASURES if name in measures}
         return {'num_expressions': int(self.has_target.sum()), **main}
 
     def records(self) -> Iterator[dict]:
@@ -156,7 +163,7 @@ def scored_expressions(results: Sequence[dict], protocol: str) -> ScoredExpressi
         protocol: One that was scored.
 
     Raises:
-        ValueError: If boxes, or masks, were scored for a part of the samples only.
+        ValueError: If boxes, masks or points were scored for a part of the samples only.
     """
     counts = [len(result['texts']) for result in results]
     scored = {name for result in results for name in result['scores'][protocol]}
@@ -164,7 +171,7 @@ def scored_expressions(results: Sequence[dict], protocol: str) -> ScoredExpressi
         if missing := scored - result['scores'][protocol].keys():
             raise ValueError(
                 f'sample {result["sample_id"]} has no {", ".join(sorted(missing))}, which others '
-                'have: a model predicts boxes, or masks, for every sample or for none'
+                'have: a model predicts boxes, masks or points for every sample or for none'
             )
     return ScoredExpressions(
         sample_ids=np.repeat(_strings(result['sample_id'] for result in results), counts),

@@ -1,15 +1,23 @@
 """Every config of PBREC differs where its name says, and the recipe is the published one."""
 
+import argparse
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from config_training import ABSENT, differences
+from data_factory import write_refer_dataset
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
+from mmengine.runner import Runner
+from small_detectors import build_detector, small_fcos, small_solo
+from small_pbrec import small_pbrec
+from small_ppmn import write_vocabulary
 
 from mmground.models.heads.point_localisation import TASK_OF_LOCALISER
 from mmground.registry import MODELS, PARAM_SCHEDULERS
+from mmground.utils.cli import add_runner_arguments, load_config
 
 BASE, PLUS, LONG = (
     f'pbrec-mt_r101_4xb32-15e_{name}' for name in ('refcoco', 'refcoco+', 'refcocog')
@@ -146,3 +154,69 @@ def test_learning_rates(folder):
         scheduler.step()
     last = round(1e-6 + (1e-4 - 1e-6) * (1 + math.cos(math.pi * 59 / 60)) / 2, 12)
     assert rates() == {'head': {last}, 'backbone': {1e-6}, 'text_encoder': {1e-6}}
+
+
+@pytest.fixture(scope='module')
+def small_files(tmp_path_factory):
+    """A few referring expressions, a vocabulary, and the weights of two small detectors."""
+    root = tmp_path_factory.mktemp('pbrec')
+    detectors = dict(box=small_fcos(), mask=small_solo())
+    for name, cfg in detectors.items():
+        torch.save(dict(state_dict=build_detector(cfg).state_dict()), root / f'{name}.pth')
+    return SimpleNamespace(
+        data=write_refer_dataset(root / 'data'),
+        vocab=write_vocabulary(root / 'vocab.txt'),
+        detectors=detectors,
+        root=root,
+    )
+
+
+def _shrink(cfg, files, work_dir):
+    """One epoch of the same classes, with small widths and pictures."""
+    small = small_pbrec(files.vocab)
+    cfg.model.backbone.update(small['backbone'], init_cfg=None, frozen_stages=1)
+    cfg.model.text_encoder = small['text_encoder']
+    cfg.model.head.update({k: v for k, v in small['head'].items() if k != 'type'})
+    for name, localiser in (cfg.model.localisers or {}).items():
+        if localiser:
+            localiser.detector = files.detectors[name]
+            localiser.checkpoint = str(files.root / f'{name}.pth')
+    for part in ('train', 'val', 'test'):
+        loader = cfg[f'{part}_dataloader']
+        loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+        loader.dataset.data_root = files.data
+        for transform in loader.dataset.pipeline:
+            if transform.type == 'Letterbox':
+                transform.update(size=128, long_sides=None)
+    cfg.train_cfg.max_epochs = 1
+    cfg.visualizer.pop('name')
+    cfg.work_dir = str(work_dir)
+    cfg.experiment_name = work_dir.name
+    return cfg
+
+
+@pytest.mark.parametrize(
+    ('task', 'options', 'best'),
+    [
+        ('mt', [], 'original/Acc@0.5'),
+        ('rec', [], 'original/Acc@0.5'),
+        ('res', [], 'original/mIoU'),
+        ('mt', ['model.localisers.box=None'], 'original/mIoU'),
+        ('mt', ['model.localisers=None'], 'original/point_acc'),
+    ],
+)
+def test_a_training_selects_by_what_the_model_predicts(
+    folder, small_files, tmp_path, task, options, best
+):
+    parser = argparse.ArgumentParser()
+    add_runner_arguments(parser)
+    argv = [str(folder / f'{BASE.replace("-mt_", f"-{task}_")}.py')]
+    args = parser.parse_args([*argv, *(['--cfg-options', *options] if options else [])])
+    runner = Runner.from_cfg(_shrink(load_config(parser, args), small_files, tmp_path))
+    runner.train()
+    (found,) = tmp_path.glob('best_*.pth')
+    assert found.name == f'best_referring_{best.replace("/", "_")}_epoch_1.pth'
+    # Tested with the kinds of expressions apart.
+    values = runner.test()
+    assert f'referring/{best}' in values
+    assert f'referring/{best}/size_small' in values or f'referring/{best}/size_medium' in values

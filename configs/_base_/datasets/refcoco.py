@@ -76,4 +76,4 @@ test_dataloader = dict(
 )
 
 val_evaluator = dict(type='ReferringMetric')
-test_evaluator = val_evaluator
+test_evaluator = dict(type='ReferringMetric', breakdown=True)

@@ -10,7 +10,11 @@ from terminaltables import AsciiTable
 from torch import Tensor
 
 from mmground.evaluation.functional import box_area, box_iou, mask_overlap
-from mmground.evaluation.scored_expressions import ScoredExpressions, scored_expressions
+from mmground.evaluation.scored_expressions import (
+    MAIN_MEASURES,
+    ScoredExpressions,
+    scored_expressions,
+)
 from mmground.models.task_modules import iou_nms
 from mmground.registry import METRICS
 from mmground.structures import phrase_boxes, phrase_masks
@@ -43,11 +47,21 @@ class ReferringMetric(BaseMetric):
 
         referring/original/Acc@0.25   Acc@0.5   Acc@0.75   box_mIoU             (boxes)
         referring/original/mIoU       oIoU      Pr@0.5 ... Pr@0.9               (masks)
+        referring/original/point_acc                                            (points)
         referring/original/box_no_target_acc    mask_no_target_acc              (if there are any)
         referring/num_expressions     referring/num_no_target                   (counts)
 
     ``mIoU`` is the mean of the IoUs, ``oIoU`` the cumulative one, see :func:`overall_iou`. The
     counts are those of expressions with and without a target.
+
+    ``point_acc`` is of grounders that score the points of a grid, with or without localisers: the
+    share of expressions whose best point is one of the target's (``pred_phrases.point_hit``), of
+    the same value under every protocol. The official code of PBREC chooses its checkpoint by it. It
+    says where a model points and nothing of boxes and masks, so it is not what papers report.
+
+    The first value is the one to select a checkpoint by: ``Acc@0.5`` of a model that predicts
+    boxes, else ``mIoU``, else ``point_acc``. It is what ``save_best='auto'`` of MMEngine's
+    ``CheckpointHook`` follows.
 
     Where samples of several data sets or splits are evaluated in one go (metainfo ``dataset`` and
     ``split``), these values are of all expressions, and each split has its own, as
@@ -59,7 +73,7 @@ class ReferringMetric(BaseMetric):
     Args:
         protocol: ``'original'``, ``'canvas'`` or a list of them.
         tasks: ``'rec'`` to score boxes, ``'res'`` to score masks, or both. None takes what the
-            model predicts.
+            model predicts. Points are scored in any case.
         strict: Whether an IoU has to exceed a threshold. By default it has to reach it.
         breakdown: Whether to report by size of the target, number of words and type of the
             expression as well, see :meth:`ScoredExpressions.breakdown`: in a table, and as values
@@ -81,7 +95,7 @@ class ReferringMetric(BaseMetric):
         >>> test_evaluator = dict(type='ReferringMetric', breakdown=True)
         >>> default_hooks = dict(
         ...     checkpoint=dict(
-        ...         type='CheckpointHook', save_best='referring/original/mIoU', rule='greater'
+        ...         type='CheckpointHook', save_best='auto', rule='greater'
         ...     )
         ... )
     """
@@ -138,8 +152,9 @@ class ReferringMetric(BaseMetric):
                 sample = {**sample, 'pred_phrases': _choose_among(sample, fields, self.topk)}
             truth = _ground_truth(sample, fields)
             try:
+                points = _point_scores(sample['pred_phrases'], truth)
                 scores = {
-                    protocol: _PROTOCOLS[protocol](sample, truth, fields)
+                    protocol: _PROTOCOLS[protocol](sample, truth, fields) | points
                     for protocol in self.protocols
                 }
             except ValueError as error:
@@ -160,12 +175,14 @@ class ReferringMetric(BaseMetric):
             )
 
     def _fields(self, sample: dict) -> list[str]:
-        """The fields of the predictions to score."""
+        """The fields of the predictions to score; none if there are points only."""
         predicted = sample.get('pred_phrases', {})
         wanted = list(_FIELDS.values())
         if self.tasks is not None:
             wanted = [_FIELDS[task] for task in self.tasks]
         found = [field for field in wanted if field in predicted]
+        if self.tasks is None and self.topk is None and 'point_hit' in predicted:
+            return found
         if not found or (self.tasks is not None and found != wanted):
             missing = ' and no '.join(
                 f'pred_phrases.{field}' for field in wanted if field not in found
@@ -189,7 +206,7 @@ class ReferringMetric(BaseMetric):
         """
         results = unique_results(results, 'ReferringMetric')
         scored = {protocol: scored_expressions(results, protocol) for protocol in self.protocols}
-        metrics = {}
+        metrics = self._main_value(scored)
         for protocol, expressions in scored.items():
             parts = _parts(expressions)
             self._print_table(protocol, parts)
@@ -207,6 +224,13 @@ class ReferringMetric(BaseMetric):
         if self.ious_file is not None:
             self._write_ious(scored)
         return metrics
+
+    def _main_value(self, scored: dict[str, ScoredExpressions]) -> dict[str, float]:
+        """The value to select a checkpoint by."""
+        protocol, expressions = next(iter(scored.items()))
+        measures = expressions.measures(self.strict)
+        main = next(name for name in MAIN_MEASURES if name in measures)
+        return {f'{protocol}/{main}': measures[main]}
 
     def _print_table(self, protocol: str, parts: dict[str, ScoredExpressions]) -> None:
         measures = {name: own.measures(self.strict) for name, own in parts.items()}
@@ -368,6 +392,15 @@ def _mask_scores(masks: Tensor, targets: Tensor) -> dict[str, Tensor]:
     intersections, unions = mask_overlap(masks, targets.to(masks.device))
     ious = (intersections.double() / unions.double()).nan_to_num(nan=1.0)
     return dict(mask_ious=ious, intersections=intersections, unions=unions)
+
+
+def _point_scores(predicted: dict[str, Tensor], truth: _GroundTruth) -> dict[str, Tensor]:
+    """Under every protocol; nothing if the model scores no points."""
+    if 'point_hit' not in predicted:
+        return {}
+    hits = predicted['point_hit'].bool().cpu()
+    _check_shape('point_hit', hits, truth.has_target)
+    return dict(point_hits=hits)
 
 
 def _check_shape(field: str, predictions: Tensor, targets: Tensor) -> None:

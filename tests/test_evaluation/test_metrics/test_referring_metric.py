@@ -1,5 +1,6 @@
 import json
 import logging
+import math
 
 import numpy as np
 import pytest
@@ -422,6 +423,87 @@ def test_what_does_not_fit():
         evaluate(ReferringMetric(), sample)
     with pytest.raises(ValueError, match='no sample was processed'):
         ReferringMetric().evaluate(0)
+
+
+def _with_points(sample, hit):
+    sample.pred_phrases.point_hit = torch.tensor([hit])
+    return sample
+
+
+def _points_only(sample_id, hit, **fields):
+    sample = referring_sample(sample_id, **fields)
+    sample.pred_phrases = InstanceData(scores=torch.tensor([0.5]))
+    return _with_points(sample, hit)
+
+
+def test_points_beside_boxes_and_masks():
+    samples = [
+        _with_points(referring_sample('a', type_='size'), True),
+        _with_points(referring_sample('b', predicted=(20, 2, 30, 12), type_='size'), True),
+        _with_points(referring_sample('c', type_='relation'), False),
+    ]
+    metrics = evaluate(ReferringMetric(['original', 'canvas'], breakdown=True), *samples)
+    for protocol in ('original', 'canvas'):
+        of_points = {
+            name.removeprefix(f'referring/{protocol}/'): value
+            for name, value in metrics.items()
+            if name.startswith(f'referring/{protocol}/point_acc')
+        }
+        assert of_points['point_acc'] == pytest.approx(200 / 3)
+        assert of_points['point_acc/type_size'] == 100
+        assert of_points['point_acc/type_relation'] == 0
+        assert metrics[f'referring/{protocol}/Acc@0.5'] == pytest.approx(200 / 3)
+        # Points are scored whatever is to be scored.
+    metrics = evaluate(ReferringMetric(tasks='res'), *samples)
+    assert metrics['referring/original/point_acc'] == pytest.approx(200 / 3)
+    assert 'referring/original/Acc@0.5' not in metrics
+
+
+def test_points_alone_of_a_model_without_localisers(tmp_path):
+    path = tmp_path / 'ious.jsonl'
+    samples = [
+        _points_only('a', True),
+        _points_only('b', False),
+        _points_only('c', True),
+        # Without a target there is nothing to hit.
+        _points_only('d', False, regions=()),
+    ]
+    metrics = evaluate(ReferringMetric(ious_file=str(path)), *samples)
+    assert metrics == {
+        'referring/original/point_acc': pytest.approx(200 / 3),
+        'referring/num_expressions': 3,
+        'referring/num_no_target': 1,
+    }
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [record['point_hit'] for record in records] == [True, False, True, False]
+    metrics = evaluate(ReferringMetric(), samples[-1])
+    assert math.isnan(metrics['referring/original/point_acc'])
+    for metric in (ReferringMetric(tasks='rec'), ReferringMetric(topk=3)):
+        with pytest.raises(KeyError, match='sample a has no pred_phrases.bboxes'):
+            evaluate(metric, samples[0])
+    samples[0].pred_phrases.point_hit = torch.ones(1, 2)
+    with pytest.raises(ValueError, match=r'sample a: pred_phrases.point_hit is \(1, 2\)'):
+        evaluate(ReferringMetric(), samples[0])
+    with pytest.raises(ValueError, match='sample b has no box_ious, .*for every sample or for n'):
+        evaluate(ReferringMetric(), _with_points(referring_sample('a'), True), samples[1])
+
+
+def test_the_first_value_is_the_one_to_select_by():
+    """As ``save_best='auto'`` takes it."""
+    boxes, masks = (_with_points(referring_sample(), True) for _ in range(2))
+    del boxes.pred_phrases.masks
+    del masks.pred_phrases.bboxes
+    for sample, name in (
+        (_with_points(referring_sample(), True), 'original/Acc@0.5'),
+        (boxes, 'original/Acc@0.5'),
+        (masks, 'original/mIoU'),
+        (_points_only('a', True), 'original/point_acc'),
+    ):
+        metrics = evaluate(ReferringMetric(), sample)
+        assert next(iter(metrics)) == f'referring/{name}'
+        assert metrics[f'referring/{name}'] == 100
+    metrics = evaluate(ReferringMetric(['canvas', 'original'], breakdown=True), referring_sample())
+    assert next(iter(metrics)) == 'referring/canvas/Acc@0.5'
 
 
 def test_results_for_a_smaller_k_from_kept_candidates():
