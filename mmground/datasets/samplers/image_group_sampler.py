@@ -21,7 +21,8 @@ class ImageGroupSampler(InfiniteSampler):
     end of a batch.
 
     Where the pipeline draws at random, samples of one image share an encoding only if they
-    are changed alike: ``same_draws`` lets all of them draw the same numbers in a round.
+    are changed alike, in place and pixels: ``same_draws`` lets all of them draw the same numbers
+    in a round.
 
     Args:
         dataset: The data set; its records have ``img_id``.

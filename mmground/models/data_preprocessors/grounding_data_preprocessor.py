@@ -17,20 +17,16 @@ class GroundingDataPreprocessor(ImgDataPreprocessor):
     least that size. Samples of one image share its row: each gets its ``image_index`` and a
     ``geometry`` that knows the canvas.
 
-    Two samples are of one image if ``img_path``, ``img_id`` and geometry are equal; an image
-    without a path, which was given as an array, is known by its ``img_id`` alone, and one with
-    neither is never shared. A pipeline with random changes of the pixels themselves must set
-    ``share_images=False``.
+    Two samples are of one image if ``img_path``, ``img_id``, geometry and pixels are equal; an
+    image without a path, which was given as an array, is known by its ``img_id`` and the rest, and
+    one with neither is never shared. So samples whose pipeline changed an image each in its own
+    way, its place or its colours, have rows of their own; with ``same_draws`` of
+    :class:`~mmground.datasets.samplers.ImageGroupSampler` they are changed alike and share.
 
     Args:
-        share_images: Whether samples of one image share a row of the batch.
         **kwargs: As for mmengine's ``ImgDataPreprocessor``: ``mean``, ``std``,
             ``pad_size_divisor``, ``bgr_to_rgb`` and the rest.
     """
-
-    def __init__(self, share_images: bool = True, **kwargs) -> None:
-        super().__init__(**kwargs)
-        self.share_images = share_images
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Prepare a batch.
@@ -45,13 +41,14 @@ class GroundingDataPreprocessor(ImgDataPreprocessor):
         rows, images, image_index, geometries = {}, [], [], []
         for image, sample in zip(data['inputs'], data['data_samples'], strict=True):
             identity = (sample.img_path, sample.get('img_id'))
-            shared = self.share_images and any(identity)
-            key = (*identity, sample.geometry) if shared else len(images)
-            if key not in rows:
-                rows[key] = len(images)
+            same = rows.setdefault((*identity, sample.geometry), []) if any(identity) else []
+            # Colours may have been changed at random.
+            row = next((row for row in same if torch.equal(images[row], image)), len(images))
+            if row == len(images):
+                same.append(row)
                 images.append(image)
                 geometries.append(sample.geometry)
-            image_index.append(rows[key])
+            image_index.append(row)
         data = super().forward(dict(inputs=images, data_samples=data['data_samples']), training)
         data['inputs'] = self._place(data['inputs'], geometries)
         canvas_shape = tuple(data['inputs'].shape[-2:])

@@ -12,7 +12,7 @@ from mmground.structures import Geometry, GroundingDataSample, TextFeatures, phr
 
 from ..localisers.proposals import BoxProposals, MaskProposals
 from ..task_modules.point_targets import centerness_target, massness_target
-from .point_localisation import PointLocalisation
+from .point_localisation import PointLocalisation, points_on_image
 
 # What a point is scored for: a box around it, by its center-ness, or a mask, by its mass-ness.
 TASKS = ('rec', 'res')
@@ -47,12 +47,14 @@ class PointGroundingHead(BaseModule):
         loss_bce: Config of the loss on logits.
         squared_norm: Whether the loss is divided by the number of points once more (Eq. 6).
         ignore_padding: Whether points on the padding take no part in the loss.
-        cell_anchor: Which point of a cell tells whether it is padding, see
+        cell_anchor: Which point of a cell tells the ``fusion`` whether the cell is padding, see
             :meth:`Geometry.valid_cells`. The official code reduces the mask of the padding by its
-            nearest pixels: ``'corner'``.
-        test_cfg: ``exclude_padding``, whether the best points are never on the padding (True);
-            and ``keep_attention``, whether predictions keep what [CLS] reads from the points
-            (False). For models with localisers also the settings of :class:`PointLocalisation`,
+            nearest pixels: ``'corner'``. Whether a point may be chosen, or takes part in the loss,
+            goes by its place, the cell's centre.
+        test_cfg: ``exclude_padding``, whether the best points are never on the padding (True; in
+            the official code they may be, also where it chooses its checkpoint); and
+            ``keep_attention``, whether predictions keep what [CLS] reads from the points (False).
+            For models with localisers also the settings of :class:`PointLocalisation`,
             such as ``topk``, ``score_mode`` and ``keep_candidates`` (False).
         init_cfg: Initialisation. None is the official code's.
 
@@ -110,7 +112,7 @@ class PointGroundingHead(BaseModule):
     def localisation(self) -> PointLocalisation:
         """How proposals are chosen, by the present ``test_cfg``."""
         settings = {key: value for key, value in self.test_cfg.items() if key != 'keep_attention'}
-        return PointLocalisation(cell_anchor=self.cell_anchor, **settings)
+        return PointLocalisation(**settings)
 
     def encode(
         self,
@@ -158,7 +160,8 @@ class PointGroundingHead(BaseModule):
             feats: Maps of the B images, of which the last is used. Shape (B, in_channels, h, w).
             text: The encoded texts, T of them.
             image_index: The image of each text. Shape (T, ).
-            valid: True on the image, False on the padding. Shape (B, h, w).
+            valid: True on the image, False on the padding, as ``cell_anchor`` tells. Shape
+                (B, h, w).
             all_layers: Whether the output of each layer of the fusion is scored, or of the last
                 only.
 
@@ -194,6 +197,10 @@ class PointGroundingHead(BaseModule):
         image_index = torch.tensor([sample.image_index for sample in data_samples])
         return image_index.to(device), valid.to(device)
 
+    def _points_on_image(self, feats, data_samples) -> Tensor:
+        """See :func:`points_on_image`. Shape (T, n)."""
+        return points_on_image(data_samples, tuple(feats[-1].shape[-2:])).to(feats[-1].device)
+
     def tensor(
         self,
         feats: Sequence[Tensor],
@@ -223,7 +230,8 @@ class PointGroundingHead(BaseModule):
         image_index, valid = self.place(feats, data_samples)
         logits = self(feats, text, image_index, valid)
         targets = self.targets(data_samples, tuple(feats[-1].shape[-2:]))
-        losses = self.loss_by_feat(logits, targets, valid.flatten(1)[image_index])
+        on_image = self._points_on_image(feats, data_samples)
+        losses = self.loss_by_feat(logits, targets, on_image)
         losses['truncated_texts'] = text.truncated.sum().float()
         return losses
 
@@ -348,7 +356,8 @@ class PointGroundingHead(BaseModule):
         logits = {task: own[-1].float() for task, own in self._score(states).items()}
         probs = {task: own.sigmoid() for task, own in logits.items()}
         grid = tuple(feats[-1].shape[-2:])
-        results = self.predict_by_feat(probs, valid.flatten(1)[image_index], data_samples, grid)
+        on_image = self._points_on_image(feats, data_samples)
+        results = self.predict_by_feat(probs, on_image, data_samples, grid)
         for index, result in enumerate(results):
             result.truncated = text.truncated[index : index + 1]
             result.dropped = ~text.valid[index : index + 1].any(1)

@@ -22,6 +22,23 @@ from ..task_modules.iou_nms import (
 TASK_OF_LOCALISER = {'box': 'rec', 'mask': 'res'}
 
 
+def points_on_image(data_samples: Sequence[GroundingDataSample], grid: tuple[int, int]) -> Tensor:
+    """Which points of a grid over the canvas are on each sample's image, not on the padding.
+
+    A point is the centre of its cell, which is where an FCOS has it, too.
+
+    Args:
+        data_samples: T samples with ``image_index`` and ``geometry``.
+        grid: Rows and columns (h, w) of points.
+
+    Returns:
+        Boolean, on the CPU. Shape (T, n) of n = h w points, row-major.
+    """
+    geometries = {sample.image_index: sample.geometry for sample in data_samples}
+    valid = {index: own.valid_cells(grid).flatten() for index, own in geometries.items()}
+    return torch.stack([valid[sample.image_index] for sample in data_samples])
+
+
 class PointLocalisation:
     """From point scores and proposals to a box and a mask for each expression.
 
@@ -39,10 +56,8 @@ class PointLocalisation:
         score_mode: What ranks boxes, see :func:`ranking_scores`. Masks are ranked by the scores
             alone, as in the paper.
         include_self: See :func:`overlap_scores`.
-        exclude_padding: Whether points on the padding are no candidates. The official code has
-            them.
-        cell_anchor: What of a point's cell must lie on the image, see
-            :meth:`Geometry.valid_cells`.
+        exclude_padding: Whether points on the padding are no candidates, see
+            :func:`points_on_image`. The official code has them.
         interpolation: See :func:`interpolate_scores`.
         align_corners: See :func:`interpolate_scores`.
         mask_threshold: Probability that foreground exceeds.
@@ -59,7 +74,6 @@ class PointLocalisation:
         score_mode: str = 'ref*centerness',
         include_self: bool = False,
         exclude_padding: bool = True,
-        cell_anchor: str = 'centre',
         interpolation: str = 'probs',
         align_corners: bool = False,
         mask_threshold: float = 0.5,
@@ -75,7 +89,6 @@ class PointLocalisation:
         self.score_mode = score_mode
         self.include_self = include_self
         self.exclude_padding = exclude_padding
-        self.cell_anchor = cell_anchor
         self.interpolation = interpolation
         self.align_corners = align_corners
         self.mask_threshold = mask_threshold
@@ -134,10 +147,9 @@ class PointLocalisation:
         ).flatten(1)
         centerness = None if own.centerness is None else own.centerness[image_index]
         mode = self.score_mode if name == 'box' else 'ref'
+        valid = points_on_image(data_samples, own.grid).to(device) if self.exclude_padding else None
         index, ranked, kept = top_candidates(
-            ranking_scores(scores, centerness, mode),
-            self.topk,
-            self._valid(own.grid, data_samples).to(device),
+            ranking_scores(scores, centerness, mode), self.topk, valid
         )
         found = own.decode(image_index[:, None], index)
         if name == 'box':
@@ -165,17 +177,6 @@ class PointLocalisation:
             result[f'{name}_candidate_scores'] = ranked[t, None, :count]
             result[f'{name}_ious'] = ious[t, None, :count, :count]
             result[f'{name}_choice'] = best[t, None]
-
-    def _valid(self, grid: tuple[int, int], data_samples) -> Tensor:
-        """Points that may be candidates. Shape (T, n)."""
-        if not self.exclude_padding:
-            return torch.ones((len(data_samples), grid[0] * grid[1]), dtype=torch.bool)
-        geometries = {sample.image_index: sample.geometry for sample in data_samples}
-        valid = {
-            index: geometry.valid_cells(grid, self.cell_anchor).flatten()
-            for index, geometry in geometries.items()
-        }
-        return torch.stack([valid[sample.image_index] for sample in data_samples])
 
     def _to_image(self, probs: Tensor, sample: GroundingDataSample) -> Tensor:
         """Masks on the original image, of probabilities on the canvas."""

@@ -479,12 +479,12 @@ def test_points_alone_of_a_model_without_localisers(tmp_path):
     metrics = evaluate(ReferringMetric(), samples[-1])
     assert math.isnan(metrics['referring/original/point_acc'])
     for metric in (ReferringMetric(tasks='rec'), ReferringMetric(topk=3)):
-        with pytest.raises(KeyError, match='sample a has no pred_phrases.bboxes'):
+        with pytest.raises(KeyError, match=r'sample a has no pred_phrases\.bboxes'):
             evaluate(metric, samples[0])
     samples[0].pred_phrases.point_hit = torch.ones(1, 2)
     with pytest.raises(ValueError, match=r'sample a: pred_phrases.point_hit is \(1, 2\)'):
         evaluate(ReferringMetric(), samples[0])
-    with pytest.raises(ValueError, match='sample b has no box_ious, .*for every sample or for n'):
+    with pytest.raises(ValueError, match=r'sample b has no box_ious, .*for every sample or for n'):
         evaluate(ReferringMetric(), _with_points(referring_sample('a'), True), samples[1])
 
 

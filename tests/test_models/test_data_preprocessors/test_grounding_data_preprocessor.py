@@ -29,7 +29,7 @@ def test_an_image_with_several_texts_takes_one_row():
     assert (data['inputs'][0, :, :, 60:] == 0).all()
 
 
-def test_images_are_not_shared_across_geometries_arrays_or_on_demand():
+def test_images_are_not_shared_across_geometries_or_arrays():
     twice = batch(sample('[a star]'), sample('[a star]', img_shape=(20, 30)))
     assert len(_preprocessor()(twice)['inputs']) == 2
     arrays = batch(sample('[a star]', path=None), sample('[a star]', path=None))
@@ -38,8 +38,18 @@ def test_images_are_not_shared_across_geometries_arrays_or_on_demand():
     for own, img_id in zip(arrays['data_samples'], '001', strict=True):
         own.set_metainfo(dict(img_id=img_id))
     assert len(_preprocessor()(arrays)['inputs']) == 2, 'an array is known by its img_id'
-    same = batch(sample('[a star]'), sample('[a ring]'))
-    assert len(_preprocessor(share_images=False)(same)['inputs']) == 2
+
+
+def test_images_of_other_pixels_are_not_shared():
+    """Such as those whose colours were changed at random."""
+    pairs = [sample(text) for text in ('[a star]', '[a ring]', '[two]', '[the grass]')]
+    for image, _ in pairs[1::2]:
+        image //= 2
+    data = _preprocessor()(batch(*pairs))
+    assert [own.image_index for own in data['data_samples']] == [0, 1, 0, 1]
+    for row, (image, _) in enumerate(pairs[:2]):
+        expected = (image.float() - torch.tensor([1.0, 2.0, 3.0])[:, None, None]) / 2
+        torch.testing.assert_close(data['inputs'][row, :, :40, :60], expected)
 
 
 def _placed(text, path, img_shape, offset, canvas_shape=(64, 64)):

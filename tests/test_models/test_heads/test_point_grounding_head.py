@@ -7,7 +7,7 @@ from small_ppmn import batch, write_vocabulary
 
 from mmground.models.task_modules import centerness_target, massness_target
 from mmground.registry import MODELS
-from mmground.structures import Geometry
+from mmground.structures import Geometry, TextFeatures
 
 
 @pytest.fixture
@@ -174,6 +174,40 @@ def test_cells_on_the_border_of_the_image(build):
         assert image_index.tolist() == [0, 1]
         assert valid[0].sum(0).max() == rows and valid[0].sum(1).max() == columns
         assert valid[1].all()
+
+
+def test_only_what_the_encoder_sees_goes_by_the_corner(build):
+    """An image of rows 24 to 104 and columns 40 to 152 of the canvas, in cells of 32 pixels."""
+    _, sample = expression('ring', (0.0, 0.0, 112.0, 80.0), img_shape=(80, 112))
+    geometry = Geometry((80, 112), (80, 112), (24, 40), canvas_shape=(128, 160))
+    sample.set_metainfo(dict(geometry=geometry, image_index=0))
+    # Places (16, 48, ...) on the image; of the last row of corners (96) the centre is not.
+    centres = torch.zeros(4, 5, dtype=torch.bool)
+    centres[1:3, 1:5] = True
+    corners = torch.zeros(4, 5, dtype=torch.bool)
+    corners[1:4, 2:5] = True
+    scores = torch.full((1, 20), -1.0)
+    # Nothing else is as good: what has a corner on the image only, then a centre only.
+    scores[0, 3 * 5 + 2], scores[0, 1 * 5 + 1] = 3.0, 2.0
+    for anchor in ('corner', 'centre'):
+        head = build(tasks=['rec'], cell_anchor=anchor, ignore_padding=True).eval().head
+        feats = (torch.rand(1, 64, 4, 5),)
+        _, valid = head.place(feats, [sample])
+        assert torch.equal(valid[0], corners if anchor == 'corner' else centres)
+        seen = []
+        head._score = lambda states: dict(rec=scores[None])
+        head.loss_by_feat = lambda logits, targets, valid: seen.append(valid) or {}
+        text = TextFeatures(
+            torch.rand(1, 3, 24),
+            torch.ones(1, 3, dtype=torch.bool),
+            torch.zeros(1, 3, 2, dtype=torch.int64),
+            torch.ones(1, 3, dtype=torch.bool),
+            torch.zeros(1, dtype=torch.bool),
+        )
+        (result,) = head.predict(feats, text, [sample])
+        assert result.points_rec.tolist() == [[48 - 40, 48 - 24]]
+        head.loss(feats, text, [sample])
+        assert torch.equal(seen[0], centres.flatten()[None])
 
 
 def test_predictions(build):
