@@ -58,7 +58,7 @@ def test_box_mask_and_score_of_an_expression(inferencer, files, tmp_path):
     (picture,) = result['visualization']
     panel = picture[:480, :640].astype(int)
     left, top, right, bottom = (round(10 * value) for value in phrase['bbox'])
-    assert right - left > 100 and bottom - top > 100
+    assert right - left > 50 and bottom - top > 50
     near = np.abs(panel[max(top - 3, 0) : top + 4] - phrase_color(0)).sum(-1).min(0)
     assert (near[left + 20 : right - 20] == 0).mean() > 0.8
     image = cv2.resize(toy_image()[..., ::-1], (640, 480), interpolation=cv2.INTER_CUBIC)
@@ -115,7 +115,8 @@ def test_candidates(inferencer, files):
     kept = sample.pred_phrases
     assert iou_nms(kept.box_ious) == kept.box_choice
     assert kept.box_ious.shape == pairwise_box_ious(kept.box_candidates).shape
-    assert kept.box_ious.sum() > 13
+    assert kept.box_ious.sum() > 1
+    assert not kept.box_ious.diagonal(dim1=1, dim2=2).any()
     # Later calls know nothing of it.
     assert inferencer.model.head.test_cfg['keep_candidates'] is False
     assert 'box_candidates' not in inferencer(files.image, TEXTS[0])['predictions'][0]['phrases'][0]

@@ -15,8 +15,8 @@ train_pipeline = [
         long_sides=[640, 608, 576, 544, 512, 480, 448],
         placement='random',
     ),
-    # Each expression changes its image in its own way: those of a batch share one only where nothing
-    # differs. In evaluation they always do.
+    # Each expression changes its image in its own way: those of a batch share one only where
+    # nothing differs. In evaluation they always do.
     dict(type='PillowColorJitter', prob=0.8),
     dict(type='RandomFlipWithText', prob=0.5),
     dict(type='LoadGroundingMasks', backend_args=backend_args),

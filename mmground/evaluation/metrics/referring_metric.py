@@ -83,6 +83,9 @@ class ReferringMetric(BaseMetric):
             head's ``test_cfg``), under the prefix ``referring_k<k>``. So a list of these metrics
             gives the results for many k, as in the paper's Table 5, in one pass. For the
             protocol ``'original'``. None scores the predictions.
+        score_mode: With ``topk``, what ranks the boxes among which is chosen: None for the head's
+            ``score_mode``, or ``'ref'`` for the scores of the points alone, under the prefix
+            ``referring_k<k>_ref``. Masks are ranked by their scores in any case.
         ious_file: A file for the scores of every expression, as JSON lines: ``protocol`` and the
             fields of :class:`ScoredExpressions` in the singular (``sample_id``, ``split``,
             ``box_iou``, ...). Each evaluation replaces it. None writes nothing.
@@ -109,13 +112,15 @@ class ReferringMetric(BaseMetric):
         strict: bool = False,
         breakdown: bool = False,
         topk: int | None = None,
+        score_mode: str | None = None,
         ious_file: str | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
         collect_dir: str | None = None,
     ) -> None:
         if topk is not None:
-            prefix = prefix or f'{self.default_prefix}_k{topk}'
+            suffix = f'_{score_mode}' if score_mode else ''
+            prefix = prefix or f'{self.default_prefix}_k{topk}{suffix}'
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
         self.protocols = [protocol] if isinstance(protocol, str) else list(protocol)
         if not self.protocols or not set(self.protocols) <= set(_PROTOCOLS):
@@ -129,9 +134,12 @@ class ReferringMetric(BaseMetric):
             raise ValueError(
                 f"topk must be positive and the protocol 'original', got {topk} and {protocol!r}"
             )
+        if score_mode not in (None, 'ref') or (score_mode and topk is None):
+            raise ValueError(f"score_mode must be 'ref', with a topk, or None, got {score_mode!r}")
         self.strict = strict
         self.breakdown = breakdown
         self.topk = topk
+        self.score_mode = score_mode
         self.ious_file = ious_file
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
@@ -149,7 +157,8 @@ class ReferringMetric(BaseMetric):
         for sample in data_samples:
             fields = self._fields(sample)
             if self.topk is not None:
-                sample = {**sample, 'pred_phrases': _choose_among(sample, fields, self.topk)}
+                chosen = _choose_among(sample, fields, self.topk, self.score_mode)
+                sample = {**sample, 'pred_phrases': chosen}
             truth = _ground_truth(sample, fields)
             try:
                 points = _point_scores(sample['pred_phrases'], truth)
@@ -245,6 +254,7 @@ class ReferringMetric(BaseMetric):
         ]
         everything = parts['all']
         chosen = f', k = {self.topk}' if self.topk else ''
+        chosen += f', ranked by {self.score_mode}' if self.score_mode else ''
         print_log(
             f'Referring expressions, protocol {protocol}{chosen}, IoU '
             f'{">" if self.strict else ">="} threshold; {len(everything)} expressions, '
@@ -288,17 +298,21 @@ class ReferringMetric(BaseMetric):
 _FIELDS = {'rec': 'bboxes', 'res': 'masks'}
 
 
-def _choose_among(sample: dict, fields: list[str], topk: int) -> dict[str, Tensor]:
+def _choose_among(
+    sample: dict, fields: list[str], topk: int, score_mode: str | None
+) -> dict[str, Tensor]:
     """Predictions for a smaller number of candidates than the model had."""
     predicted, chosen = sample['pred_phrases'], {}
+    names = dict(bboxes='ref_box' if score_mode == 'ref' else 'box', masks='mask')
     for field in fields:
-        name = dict(bboxes='box', masks='mask')[field]
+        name = names[field]
         if f'{name}_candidates' not in predicted:
             raise KeyError(
                 f'sample {sample["sample_id"]} keeps no {name} candidates to choose from: set '
                 'keep_candidates=True and the largest topk in model.head.test_cfg'
             )
-        best = iou_nms(predicted[f'{name}_ious'][:, :topk, :topk])
+        # The overlap of a candidate with itself is among them if the model counts it.
+        best = iou_nms(predicted[f'{name}_ious'][:, :topk, :topk], include_self=True)
         candidates = predicted[f'{name}_candidates']
         chosen[field] = candidates[torch.arange(len(best), device=best.device), best]
     return chosen

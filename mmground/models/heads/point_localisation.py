@@ -1,4 +1,5 @@
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from mmengine.structures import InstanceData
@@ -10,16 +11,28 @@ from ..localisers.proposals import BoxProposals, MaskProposals
 from ..task_modules.iou_nms import (
     INTERPOLATIONS,
     SCORE_MODES,
+    Candidates,
     interpolate_scores,
     iou_nms,
     pairwise_box_ious,
     pairwise_mask_ious,
     ranking_scores,
     top_candidates,
+    without_self,
 )
 
 # What the proposals of a localiser answer.
 TASK_OF_LOCALISER = {'box': 'rec', 'mask': 'res'}
+
+
+class _Choice(NamedTuple):
+    """Candidates of T texts, k each, best first, and which of them is the result."""
+
+    proposals: Tensor  # boxes or masks on the canvas, (T, k, ...)
+    scores: Tensor  # (T, k)
+    kept: Tensor  # see Candidates, (T, k)
+    ious: Tensor  # as Eq. 7 adds them up, (T, k, k)
+    best: Tensor  # (T, )
 
 
 def points_on_image(data_samples: Sequence[GroundingDataSample], grid: tuple[int, int]) -> Tensor:
@@ -117,9 +130,11 @@ class PointLocalisation:
 
             With ``keep_candidates`` also, for ``box`` and ``mask``: ``box_candidates``,
             (1, k, 4), and ``mask_candidates``, (1, k, ori_h, ori_w), bool, best first;
-            ``box_candidate_scores``, (1, k); ``box_ious``, (1, k, k), their overlaps where they
-            were compared; and ``box_choice``, (1, ), the candidate that is the result. The k here
-            is smaller if the image has fewer points.
+            ``box_candidate_scores``, (1, k); ``box_ious``, (1, k, k), their overlaps as Eq. 7 adds
+            them up, so that of a candidate with itself is 0 unless ``include_self``; and
+            ``box_choice``, (1, ), the candidate that is the result. The k here is smaller if the
+            image has fewer points. The same of ``ref_box``: the boxes with the best scores
+            alone, whatever the ``score_mode``.
 
         Raises:
             ValueError: If the scores of a localiser's task are missing.
@@ -146,37 +161,54 @@ class PointLocalisation:
             logits[TASK_OF_LOCALISER[name]], own.grid, self.interpolation, self.align_corners
         ).flatten(1)
         centerness = None if own.centerness is None else own.centerness[image_index]
-        mode = self.score_mode if name == 'box' else 'ref'
         valid = points_on_image(data_samples, own.grid).to(device) if self.exclude_padding else None
-        index, ranked, kept = top_candidates(
-            ranking_scores(scores, centerness, mode), self.topk, valid
-        )
-        found = own.decode(image_index[:, None], index)
-        if name == 'box':
+
+        def choose(mode: str) -> _Choice:
+            ranking = ranking_scores(scores, centerness, mode)
+            return self._choose(own, image_index, top_candidates(ranking, self.topk, valid))
+
+        choice = choose(self.score_mode if name == 'box' else 'ref')
+        for t, (result, sample) in enumerate(zip(results, data_samples, strict=True)):
+            best = choice.best[t]
+            result.scores = choice.scores[t, best][None]
+            if name == 'box':
+                result.canvas_bboxes = choice.proposals[t, best][None]
+                result.bboxes = sample.geometry.inverse_boxes(result.canvas_bboxes)
+            else:
+                result.masks = self._to_image(choice.proposals[t, best][None], sample)
+                result.mask_scores = result.scores
+        if self.keep_candidates:
+            self._keep(name, choice, data_samples, results)
+            if name == 'box':
+                self._keep('ref_box', choose('ref'), data_samples, results)
+
+    def _choose(
+        self, proposals: BoxProposals | MaskProposals, image_index: Tensor, candidates: Candidates
+    ) -> _Choice:
+        """The candidate of each text that overlaps most with the others."""
+        found = proposals.decode(image_index[:, None], candidates.index)
+        if isinstance(proposals, BoxProposals):
             ious = pairwise_box_ious(found)
         else:
             ious = pairwise_mask_ious(found > self.mask_threshold)
-        best = iou_nms(ious, kept, self.include_self)
+        if not self.include_self:
+            ious = without_self(ious)
+        best = iou_nms(ious, candidates.kept, include_self=True)
+        return _Choice(found, candidates.scores, candidates.kept, ious, best)
+
+    def _keep(self, name: str, choice: _Choice, data_samples, results) -> None:
+        """Add the candidates of one choice to the results."""
         for t, (result, sample) in enumerate(zip(results, data_samples, strict=True)):
-            score = ranked[t, best[t]][None]
-            result.scores = score
-            if name == 'box':
-                result.canvas_bboxes = found[t, best[t]][None]
-                result.bboxes = sample.geometry.inverse_boxes(result.canvas_bboxes)
+            count = int(choice.kept[t].sum())
+            found = choice.proposals[t, :count]
+            if name == 'mask':
+                candidates = self._to_image(found, sample)
             else:
-                result.masks = self._to_image(found[t, best[t]][None], sample)
-                result.mask_scores = score
-            if not self.keep_candidates:
-                continue
-            count = int(kept[t].sum())
-            if name == 'box':
-                candidates = sample.geometry.inverse_boxes(found[t, :count])
-            else:
-                candidates = self._to_image(found[t, :count], sample)
+                candidates = sample.geometry.inverse_boxes(found)
             result[f'{name}_candidates'] = candidates[None]
-            result[f'{name}_candidate_scores'] = ranked[t, None, :count]
-            result[f'{name}_ious'] = ious[t, None, :count, :count]
-            result[f'{name}_choice'] = best[t, None]
+            result[f'{name}_candidate_scores'] = choice.scores[t, None, :count]
+            result[f'{name}_ious'] = choice.ious[t, None, :count, :count]
+            result[f'{name}_choice'] = choice.best[t, None]
 
     def _to_image(self, probs: Tensor, sample: GroundingDataSample) -> Tensor:
         """Masks on the original image, of probabilities on the canvas."""

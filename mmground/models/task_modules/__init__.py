@@ -8,6 +8,7 @@ from .iou_nms import (
     pairwise_mask_ious,
     ranking_scores,
     top_candidates,
+    without_self,
 )
 from .point_targets import centerness_target, massness_target
 
@@ -23,4 +24,5 @@ __all__ = [
     'pairwise_mask_ious',
     'ranking_scores',
     'top_candidates',
+    'without_self',
 ]

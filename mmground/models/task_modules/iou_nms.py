@@ -167,6 +167,11 @@ def pairwise_mask_ious(masks: Tensor) -> Tensor:
     return intersections / unions.clamp(min=1)
 
 
+def without_self(ious: Tensor) -> Tensor:
+    """Pairwise IoUs, (T, k, k), with 0 for each candidate with itself."""
+    return ious - torch.diag_embed(ious.diagonal(dim1=-2, dim2=-1))
+
+
 def overlap_scores(ious: Tensor, kept: Tensor | None = None, include_self: bool = False) -> Tensor:
     """Eq. 7: how much each candidate overlaps with the others.
 
@@ -183,7 +188,7 @@ def overlap_scores(ious: Tensor, kept: Tensor | None = None, include_self: bool 
     if kept is not None:
         ious = ious * (kept[:, :, None] & kept[:, None])
     if not include_self:
-        ious = ious - torch.diag_embed(ious.diagonal(dim1=-2, dim2=-1))
+        ious = without_self(ious)
     overlaps = ious.sum(-1)
     return overlaps if kept is None else overlaps.masked_fill(~kept, -torch.inf)
 

@@ -522,8 +522,9 @@ def test_results_for_a_smaller_k_from_kept_candidates():
             masks=torch.zeros(1, 64, 64, dtype=torch.bool),
             box_candidates=torch.tensor([boxes]).float(),
             mask_candidates=torch.stack([rectangle(box, (64, 64)) for box in boxes])[None],
-            box_ious=ious[None],
-            mask_ious=ious[None],
+            # As the head keeps them: what is not to count is 0.
+            box_ious=(ious - torch.eye(6))[None],
+            mask_ious=(ious - torch.eye(6))[None],
         )
         samples.append(sample)
         targets.append((target, boxes, ious))
@@ -547,6 +548,9 @@ def test_candidates_must_have_been_kept():
         evaluate(ReferringMetric(topk=2), sample)
     with pytest.raises(ValueError, match="topk must be positive and the protocol 'original'"):
         ReferringMetric(topk=2, protocol='canvas')
+    for settings in (dict(score_mode='ref'), dict(topk=2, score_mode='ref*centerness')):
+        with pytest.raises(ValueError, match="score_mode must be 'ref', with a topk, or None"):
+            ReferringMetric(**settings)
 
 
 def _iou(one, two):

@@ -189,12 +189,12 @@ def test_only_what_the_encoder_sees_goes_by_the_corner(build):
     scores = torch.full((1, 20), -1.0)
     # Nothing else is as good: what has a corner on the image only, then a centre only.
     scores[0, 3 * 5 + 2], scores[0, 1 * 5 + 1] = 3.0, 2.0
+    seen = []
     for anchor in ('corner', 'centre'):
         head = build(tasks=['rec'], cell_anchor=anchor, ignore_padding=True).eval().head
         feats = (torch.rand(1, 64, 4, 5),)
         _, valid = head.place(feats, [sample])
         assert torch.equal(valid[0], corners if anchor == 'corner' else centres)
-        seen = []
         head._score = lambda states: dict(rec=scores[None])
         head.loss_by_feat = lambda logits, targets, valid: seen.append(valid) or {}
         text = TextFeatures(
@@ -207,7 +207,7 @@ def test_only_what_the_encoder_sees_goes_by_the_corner(build):
         (result,) = head.predict(feats, text, [sample])
         assert result.points_rec.tolist() == [[48 - 40, 48 - 24]]
         head.loss(feats, text, [sample])
-        assert torch.equal(seen[0], centres.flatten()[None])
+        assert torch.equal(seen.pop(), centres.flatten()[None])
 
 
 def test_predictions(build):

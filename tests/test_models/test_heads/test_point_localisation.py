@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from mmengine.evaluator import Evaluator
+from mmengine.structures import InstanceData
 
+from mmground.evaluation import ReferringMetric
 from mmground.models.heads import PointLocalisation
 from mmground.models.localisers import BoxProposals, MaskProposals
 from mmground.structures import Geometry, GroundingDataSample
@@ -168,6 +171,61 @@ def test_a_smaller_k_from_the_same_candidates():
             own = large[f'{name}_ious'][0, :4, :4]
             choice = (own.sum(1) - own.diagonal()).argmax()
             assert torch.equal(large[f'{name}_candidates'][:, choice], small[field])
+
+
+def _evaluate(metric, results, samples):
+    """Of a target that is the whole image; each IoU tells the chosen box."""
+    for index, (sample, result) in enumerate(zip(samples, results, strict=True)):
+        shape = sample.geometry.ori_shape
+        sample.set_metainfo(dict(sample_id=str(index), ori_shape=shape, phrases=[dict(text='it')]))
+        box = torch.tensor([[0.0, 0.0, shape[1], shape[0]]])
+        sample.gt_regions = InstanceData(bboxes=box, masks=torch.ones(1, *shape, dtype=torch.bool))
+        sample.links = torch.tensor([[0, 0]])
+        sample.pred_phrases = result
+    evaluator = Evaluator(metric)
+    evaluator.process(samples)
+    return evaluator.evaluate(len(samples))
+
+
+@pytest.mark.parametrize('score_mode', ['ref', 'ref*centerness'])
+def test_all_of_table_5_from_one_pass(score_mode):
+    """Every k and both rankings, against a model with these settings."""
+    logits, proposals = _logits(), {'box': _boxes(), 'mask': _masks()}
+    settings = dict(topk=12, score_mode=score_mode, keep_candidates=True)
+    once = PointLocalisation(**settings)(logits, proposals, _samples())
+    values = set()
+    for k in (1, 4, 12):
+        for ranking in (None, 'ref'):
+            metric = ReferringMetric(topk=k, score_mode=ranking)
+            found = _evaluate(metric, once, _samples())
+            own = PointLocalisation(topk=k, score_mode=ranking or score_mode)
+            expected = _evaluate(ReferringMetric(), own(logits, proposals, _samples()), _samples())
+            prefix = f'referring_k{k}' + ('_ref' if ranking else '')
+            for name in ('original/box_mIoU', 'original/mIoU'):
+                assert found[f'{prefix}/{name}'] == expected[f'referring/{name}']
+            values.add(found[f'{prefix}/original/box_mIoU'])
+    assert len(values) == (3 if score_mode == 'ref' else 6)
+
+
+def test_a_smaller_k_counts_a_candidate_with_itself_as_the_model_does():
+    """Two boxes without area: with themselves they overlap by 0, others by 1 (Eq. 7)."""
+    boxes = _boxes()
+    boxes.boxes[:] = torch.tensor([8.0, 40.0, 8.0, 40.0])
+    boxes.boxes[:, 27] = torch.tensor([30.0, 40.0, 60.0, 80.0])
+    logits = {'rec': torch.full((3, 8, 8), -4.0)}
+    logits['rec'].flatten(1)[:, 27] = 0.0
+    logits['rec'].flatten(1)[:, 36] = 2.0
+    for include_self in (True, False):
+        localise = PointLocalisation(
+            topk=5, score_mode='ref', include_self=include_self, keep_candidates=True
+        )
+        results = localise(logits, {'box': boxes}, _samples())
+        assert [int(result.box_choice) for result in results] == 3 * [int(include_self)]
+        found = _evaluate(ReferringMetric(topk=2), results, _samples())
+        expected = _evaluate(ReferringMetric(), results, _samples())
+        name = 'original/box_mIoU'
+        assert found[f'referring_k2/{name}'] == expected[f'referring/{name}']
+        assert (expected[f'referring/{name}'] > 0) == include_self
 
 
 def test_points_on_the_padding_are_candidates_on_demand():
