@@ -15,7 +15,7 @@ from mmengine.config import DictAction
 
 from mmground.apis import GroundingInferencer
 from mmground.structures import mask_area
-from mmground.utils.cli import add_trust_argument
+from mmground.utils.cli import add_trust_argument, check_device
 
 _TEXT_HELP = (
     "text with its phrases in brackets, 'A [man] in [a boat]'; for systems of referring "
@@ -53,7 +53,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='settings of the config: key=value'
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    check_device(parser, args.device)
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -14,6 +14,7 @@ from mmground.utils.cli import (
     check_file,
     is_local_path,
     load_config,
+    run_tool,
 )
 
 
@@ -100,4 +101,4 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -14,6 +14,7 @@ from mmground.utils.cli import (
     check_file,
     is_local_path,
     load_config,
+    run_tool,
 )
 
 
@@ -98,4 +99,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

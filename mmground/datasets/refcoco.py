@@ -55,8 +55,8 @@ class RefCocoDataset(BaseGroundingDataset):
             sample is a referred object, whose expressions are in the record's ``sentences``;
             :class:`DrawSentence` draws one.
         official: Annotate as the official code of PBREC does, for numbers that compare to its:
-            the box's x, y, width and height are truncated to whole pixels, and of the polygons
-            only the first is used, which cuts occluded objects.
+            the box's x, y, width and height are truncated to whole pixels and not clipped to the
+            image, and of the polygons only the first is used, which cuts occluded objects.
         allow_no_target: Keep expressions without a target (no annotation, or one without a
             pixel) as records without regions. By default they are an error.
         data_root: Folder that has a folder for each set, with ``instances.json`` and
@@ -302,11 +302,12 @@ class _RefReader:
                 f'its annotation has no pixel in the image of {image.height} x {image.width}',
             )
         x, y, width, height = box
+        whole = (x, y, x + width, y + height)
         inside = (
-            max(x, 0.0),
-            max(y, 0.0),
-            min(x + width, float(image.width)),
-            min(y + height, float(image.height)),
+            max(whole[0], 0.0),
+            max(whole[1], 0.0),
+            min(whole[2], float(image.width)),
+            min(whole[3], float(image.height)),
         )
         if not (inside[0] < inside[2] and inside[1] < inside[3]):
             self._refuse(
@@ -315,7 +316,9 @@ class _RefReader:
                 f'{image.height} x {image.width}',
                 'correct the annotation',
             )
-        self.dataset.counts['clipped_boxes'] += inside != (x, y, x + width, y + height)
+        if self.dataset.official:
+            inside = whole
+        self.dataset.counts['clipped_boxes'] += inside != whole
         return {'mask': mask, 'bbox': inside, 'category_id': instance.category_id}
 
     def _official(self, ref: Ref, mask: list | dict, box: tuple) -> tuple[list, tuple]:

@@ -35,7 +35,14 @@ class GroundingDataSample(BaseDataElement):
           ``scores``: (N, ) in [0, 1]. ``dropped``: bool, (N, ), phrases that the text
           encoder could not read; ``truncated``: bool, (N, ), those that it cut off.
           ``grid_probs``: (N, h, w), probabilities on the network's grid. A system sets what
-          it predicts.
+          it predicts. Those that score the points of a grid for a task, ``rec`` or ``res``, also
+          set ``point_scores_rec``: (N, h, w), a probability for each point; ``points_rec``:
+          (N, 2), the best one, xy; ``point_hit``: bool, (N, ), whether the best one is one of
+          the target's; ``cls_attention``: (N, h, w), how much [CLS] reads from each point. Those
+          that choose among proposals set ``canvas_bboxes``: (N, 4), xyxy in pixels of the canvas;
+          ``mask_scores``: (N, ) in [0, 1], of the masks where ``scores`` are of the boxes; and
+          ``box_candidates``, ``mask_candidates`` and what belongs to them, see
+          :class:`~mmground.models.heads.PointLocalisation`.
         - ``pred_panoptic`` (BaseDataElement): The phrases' masks merged, see
           :func:`merge_panoptic`. ``segment_map``: int32, (ori_h, ori_w), and the metainfo
           ``segments`` (list[dict]).

@@ -2,8 +2,11 @@
 
 import argparse
 import os
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -13,6 +16,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from .checkpoint import register_checkpoint_loaders
 from .dist import prepare_distributed_cpu
 
+_PACKAGE = Path(__file__).parents[1]
 _LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
@@ -60,6 +64,49 @@ def add_trust_argument(parser: argparse.ArgumentParser) -> None:
         help='load any Python object from the checkpoint, which can run any code; without it only '
         'weights and plain data are accepted',
     )
+
+
+def run_tool(main: Callable[[], object]) -> None:
+    """Run a tool's ``main``; what is wrong with its input is one line, and no traceback.
+
+    A ValueError or FileNotFoundError that a ``raise`` of mmground's own raises says what is wrong
+    with a file, a config or a record, and what to do. Any other error, and such an error from
+    anywhere else, is unexpected and keeps its traceback.
+
+    Args:
+        main: The tool's entry point, which takes no arguments.
+
+    Raises:
+        SystemExit: If the input is wrong; status 1.
+    """
+    try:
+        main()
+    except (ValueError, FileNotFoundError) as error:
+        origin = traceback.extract_tb(error.__traceback__)[-1]
+        ours = Path(origin.filename).is_relative_to(_PACKAGE)
+        if not (ours and origin.line.startswith('raise ')):
+            raise
+        raise SystemExit(f'error: {error}') from error
+
+
+def check_device(parser: argparse.ArgumentParser, device: str | None) -> None:
+    """Exit with the parser's usage message and one error if there is no such device.
+
+    Args:
+        parser: The tool's parser.
+        device: As for :class:`torch.device`. None is whatever there is.
+
+    Raises:
+        SystemExit: If the name is of no device, or this PyTorch or machine has none of the kind;
+            status 2.
+    """
+    if device is None:
+        return
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:
+        # Of many lines, the first says what is the matter.
+        parser.error(f'--device {device} cannot be used: {str(error).splitlines()[0]}')
 
 
 def is_local_path(path: str) -> bool:

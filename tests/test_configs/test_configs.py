@@ -55,7 +55,9 @@ def test_the_other_parts_exist_and_are_consistent(name):
         for loader in (cfg.train_dataloader, cfg.test_dataloader)
     )
     assert trained_on != tested_on
-    registry.METRICS.build(cfg.test_evaluator)
+    evaluators = cfg.test_evaluator
+    for evaluator in [evaluators] if isinstance(evaluators, dict) else evaluators:
+        registry.METRICS.build(evaluator)
     save_best = cfg.default_hooks.checkpoint.save_best
     if save_best == 'auto':
         # The first value, which is the one to select by in this metric.

@@ -16,12 +16,13 @@ from small_pbrec import small_pbrec
 from small_ppmn import write_vocabulary
 
 from mmground.models.heads.point_localisation import TASK_OF_LOCALISER
-from mmground.registry import MODELS, PARAM_SCHEDULERS
+from mmground.registry import METRICS, MODELS, PARAM_SCHEDULERS
 from mmground.utils.cli import add_runner_arguments, load_config
 
 BASE, PLUS, LONG = (
     f'pbrec-mt_r101_4xb32-15e_{name}' for name in ('refcoco', 'refcoco+', 'refcocog')
 )
+SHAPES = 'pbrec-mt_r18_shapes'
 HEAD = 'model.head'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -76,7 +77,16 @@ CONFIGS = {
             **dict(_of_table_5()),
         }.items()
     },
+    **{
+        f'ablations/shapes/{SHAPES}_{name}': (SHAPES, changes)
+        for name, changes in {
+            'hard': _targets('hard', True, 'rec', 'res'),
+            'refcoco+': _data('refcoco+'),
+            'refcocog': {**_data('refcocog'), 'model.text_encoder.max_length': 40},
+        }.items()
+    },
 }
+TABLE_5 = f'ablations/{PLUS}_table5'
 
 
 @pytest.fixture(scope='module')
@@ -86,7 +96,7 @@ def folder(config_dir):
 
 def test_every_config_is_listed_here(folder):
     found = {str(path.relative_to(folder).with_suffix('')) for path in folder.rglob('*.py')}
-    assert {name for name in found if not name.endswith('_shapes')} == {BASE, *CONFIGS}
+    assert {name for name in found if not name.endswith('_shapes')} == {BASE, TABLE_5, *CONFIGS}
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -103,6 +113,24 @@ def test_a_config_differs_where_its_name_says(folder, name):
     }
     assert {key: value for key, value in found.items() if key not in localisers} == changes
     assert ABSENT not in changes.values()
+
+
+def test_table_5_in_one_pass_is_that_of_its_configs(folder):
+    found = differences(folder / f'{PLUS}.py', folder / f'{TABLE_5}.py')
+    of_metrics = {key for key in found if key.startswith('test_evaluator.')}
+    assert {key: value for key, value in found.items() if key not in of_metrics} == {
+        f'{HEAD}.test_cfg.topk': 16,
+        f'{HEAD}.test_cfg.keep_candidates': True,
+        'test_dataloader.dataset.split': 'val',
+    }
+    cfg = Config.fromfile(folder / f'{TABLE_5}.py')
+    metrics = [METRICS.build(metric) for metric in cfg.test_evaluator]
+    by_itself = set()
+    for changes in [{}, *dict(_of_table_5()).values()]:
+        k = changes.get(f'{HEAD}.test_cfg.topk', 12)
+        by_itself.add((k, changes.get(f'{HEAD}.test_cfg.score_mode')))
+    assert {(metric.topk, metric.score_mode) for metric in metrics} == by_itself
+    assert len(metrics) == len(by_itself) == 10
 
 
 def test_the_recipe_is_the_published_one(folder):

@@ -122,6 +122,18 @@ def test_official_annotations(root):
     assert found[2]['regions'][0]['bbox'] == (16, 4, 30, 12)
 
 
+def test_official_boxes_are_not_clipped(root):
+    path = Path(root) / 'refcoco' / 'instances.json'
+    content = json.loads(path.read_text())
+    content['annotations'][0]['bbox'] = [-4.5, 3.25, 500.75, 12.5]
+    path.write_text(json.dumps(content))
+    official, plain = (load(root, 'train', official=flag) for flag in (True, False))
+    assert records(official)[0]['regions'][0]['bbox'] == (-4, 3, 496, 15)
+    left, _, right, _ = records(plain)[0]['regions'][0]['bbox']
+    assert (left, right) == (0, records(plain)[0]['width'])
+    assert (official.counts['clipped_boxes'], plain.counts['clipped_boxes']) == (0, 1)
+
+
 def test_splits_are_named_and_never_merged_silently(root):
     assert [record['split'] for record in records(load(root, 'testA'))] == ['testA'] * 2
     several = load(root, 'held-out')

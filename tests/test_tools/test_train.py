@@ -200,3 +200,23 @@ def test_as_a_process_away_from_the_repository(toy):
     )
     assert done.returncode == 0, done.stderr
     assert (toy.cwd / 'work_dirs' / 'toy' / 'iter_2.pth').is_file()
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_wrong_input_is_one_line(toy, tmp_path, tool):
+    checkpoint = tmp_path / 'other.pth'
+    torch.save(dict(state_dict={'elsewhere.weight': torch.ones(1)}), checkpoint)
+    path = os.pathsep.join(
+        [str(REPO), str(toy.module.folder), *os.environ.get('PYTHONPATH', '').split(os.pathsep)]
+    )
+    argv = [str(checkpoint)] if tool == 'test' else ['--cfg-options', f'load_from={checkpoint}']
+    done = subprocess.run(
+        [sys.executable, REPO / 'tools' / f'{tool}.py', toy.config, *argv],
+        env={**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert 'Traceback' not in done.stderr
+    error = done.stderr[done.stderr.rindex('error: ') :]
+    assert error.startswith(f'error: the checkpoint {checkpoint} ')

@@ -7,13 +7,17 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from torch import nn
 
+from mmground.datasets.refer_api import resolve_splits
+from mmground.utils.checkpoint import load_weights, read_checkpoint
 from mmground.utils.cli import (
     ExactWeightsHook,
     SharedWeightsHook,
     add_runner_arguments,
     build_runner,
+    check_device,
     is_local_path,
     load_config,
+    run_tool,
 )
 
 
@@ -126,3 +130,47 @@ def test_only_the_command_line_trusts_checkpoints(parser, config):
     ):
         cfg = load_config(parser, parser.parse_args([str(config), *argv]))
         assert cfg.trust_checkpoint is expected
+
+
+def test_wrong_input_is_one_line():
+    for wrong, message in (
+        (lambda: resolve_splits('refcoco', 'nowhere'), "error: refcoco has no split 'nowhere'"),
+        (lambda: load_weights(nn.Linear(1, 1), dict(state_dict={}), 'x.pth'), r'error: .*x\.pth'),
+        (lambda: read_checkpoint('no.pth'), r'error: .*no\.pth'),
+    ):
+        with pytest.raises(SystemExit, match=message) as stop:
+            run_tool(wrong)
+        assert stop.value.__cause__ is not None
+    done = []
+    run_tool(lambda: done.append(1))
+    assert done == [1]
+
+
+def test_unexpected_errors_keep_their_traceback():
+    def unpack():
+        _, _ = (1, 2, 3)
+
+    def refuse():
+        raise ValueError('of another library')
+
+    for unexpected, message in (
+        (lambda: int('x'), 'invalid literal'),
+        (unpack, 'unpack'),
+        (refuse, 'of another library'),
+        # Within mmground, but not raised by it.
+        (lambda: resolve_splits('refcoco', 5), None),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            run_tool(unexpected)
+
+
+def test_devices(parser, capsys):
+    check_device(parser, None)
+    check_device(parser, 'cpu')
+    names = ['nothing', *([] if torch.cuda.is_available() else ['cuda', 'cuda:1'])]
+    for name in names:
+        with pytest.raises(SystemExit) as stop:
+            check_device(parser, name)
+        assert stop.value.code == 2
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert f'--device {name} cannot be used: ' in last

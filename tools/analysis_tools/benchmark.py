@@ -49,7 +49,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmground.registry import MODELS
 from mmground.structures import Geometry, GroundingDataSample
 from mmground.utils import register_all_modules
-from mmground.utils.cli import check_file
+from mmground.utils.cli import check_device, check_file
 from mmground.utils.measure import call_in_process, peak_memory_mb, reset_peak_memory
 
 _DTYPES = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)
@@ -128,6 +128,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     """
     parser = build_parser()
     args = parser.parse_args(argv)
+    check_device(parser, args.device)
     check_file(parser, args.config, 'config file')
     if args.size is None:
         args.size = _input_size(args)

@@ -29,7 +29,7 @@ from mmengine.dataset import pseudo_collate
 from mmground.apis import GroundingInferencer, changed_test_cfg
 from mmground.models.heads import PointGroundingHead
 from mmground.registry import DATASETS
-from mmground.utils.cli import add_trust_argument
+from mmground.utils.cli import add_trust_argument, check_device
 from mmground.visualization import draw_point_maps, draw_proposals, missing_point_pictures
 
 
@@ -61,7 +61,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='settings of the config: key=value'
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    check_device(parser, args.device)
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> list[str]:

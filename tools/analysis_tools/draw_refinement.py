@@ -22,7 +22,7 @@ from mmengine.config import DictAction
 
 from mmground.apis import GroundingInferencer
 from mmground.models.heads import RefinementTrace, trace_refinement
-from mmground.utils.cli import add_trust_argument
+from mmground.utils.cli import add_trust_argument, check_device
 from mmground.visualization import (
     draw_response_maps,
     draw_sampling_points,
@@ -64,7 +64,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='settings of the config: key=value'
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    check_device(parser, args.device)
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> list[str]:

@@ -43,7 +43,7 @@ from mmground.registry import DATASETS, MODELS
 from mmground.structures import Geometry, GroundingDataSample, phrase_boxes, phrase_masks
 from mmground.utils import register_all_modules
 from mmground.utils.checkpoint import load_weights, read_checkpoint
-from mmground.utils.cli import add_trust_argument, check_file, load_config
+from mmground.utils.cli import add_trust_argument, check_device, check_file, load_config
 
 # Masks at the size of the image are compared in portions, to bound the memory.
 _PORTION = 32
@@ -114,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     """
     parser = build_parser()
     args = parser.parse_args(argv)
+    check_device(parser, args.device)
     cfg = load_config(parser, args)
     register_all_modules()
     init_default_scope(cfg.get('default_scope', 'mmground'))

@@ -61,8 +61,19 @@ class GroundingVisualizationHook(Hook):
         self._num_tested = 0
 
     def before_test(self, runner: Runner) -> None:
-        """Start to count the samples of a test anew."""
+        """Start to count the samples of a test anew; say where their pictures go."""
         self._num_tested = 0
+        if self.draw and self.test_out_dir is not None:
+            number = 'every' if self.max_samples is None else f'{self.max_samples} of the'
+            runner.logger.info(f'Drawing {number} test sample(s) into {self._test_folder(runner)}')
+
+    def after_test(self, runner: Runner) -> None:
+        """Say how many pictures there are."""
+        if self.draw and self.test_out_dir is not None:
+            runner.logger.info(f'Drew {self._num_tested} picture(s): {self._test_folder(runner)}')
+
+    def _test_folder(self, runner: Runner) -> str:
+        return osp.join(runner.work_dir, runner.timestamp, self.test_out_dir)
 
     def after_val_iter(
         self,
@@ -108,8 +119,7 @@ class GroundingVisualizationHook(Hook):
             name = quote(sample.sample_id, safe='')
             out_file = None
             if self.test_out_dir is not None:
-                folder = osp.join(runner.work_dir, runner.timestamp, self.test_out_dir)
-                out_file = osp.join(folder, f'{name}.png')
+                out_file = osp.join(self._test_folder(runner), f'{name}.png')
             self._draw(runner, sample, f'test_{name}', out_file=out_file)
 
     def _draw(self, runner: Runner, sample: GroundingDataSample, name: str, **kwargs) -> None:

@@ -8,7 +8,13 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmground.registry import MODELS
-from mmground.structures import Geometry, GroundingDataSample, TextFeatures, phrase_masks
+from mmground.structures import (
+    Geometry,
+    GroundingDataSample,
+    TextFeatures,
+    phrase_boxes,
+    phrase_masks,
+)
 
 from ..localisers.proposals import BoxProposals, MaskProposals
 from ..task_modules.point_targets import centerness_target, massness_target
@@ -431,8 +437,7 @@ def _stride(geometry: Geometry, grid: tuple[int, int]) -> int:
 
 def _referred_box(sample: GroundingDataSample) -> Tensor:
     """The box around all linked regions, xyxy in pixels of the canvas. Shape (4, )."""
-    boxes = sample.geometry.boxes(sample.gt_regions.bboxes[sample.links[:, 1]])
-    box = torch.cat((boxes[:, :2].amin(0), boxes[:, 2:].amax(0)))
+    box = sample.geometry.boxes(phrase_boxes(sample.gt_regions.bboxes, sample.links, 1))[0]
     if not (box[:2] < box[2:]).all():
         raise ValueError(
             f'sample {sample.sample_id!r}: the referred box is {box.tolist()} on the canvas '
@@ -442,7 +447,11 @@ def _referred_box(sample: GroundingDataSample) -> Tensor:
 
 
 def _referred_mask(sample: GroundingDataSample) -> Tensor:
-    """The union of all linked regions on the canvas. Shape (H, W), bool."""
+    """The union of all linked regions on the canvas. Shape (H, W), bool.
+
+    Resized from the original image, bilinearly; the official code scales the polygon and rasterises
+    it on the canvas, which a run-length code does not allow.
+    """
     geometry: Geometry = sample.geometry
     mask = phrase_masks(sample.gt_regions.masks, sample.links, 1)
     on_canvas = geometry.masks(mask)[0] > 0.5

@@ -20,6 +20,8 @@ class SOLOLocaliser(Localiser):
 
     Of the pyramid only what the level needs is computed, of the head the mask branch on that
     level; and of the last convolution the rows of the points whose masks are asked for.
+    There is no cache as for boxes: which masks are needed depends on the expressions, and all of
+    an image's would be millions of values.
 
     Args:
         detector: Config of mmdet's SOLO, with an ``FPN`` or without neck, see

@@ -83,7 +83,10 @@ def massness_target(masks: Tensor, stride: int, form: str = 'official') -> Tenso
     ``[c - 2 g, c + 2 g)`` of pixels along each axis, and takes the fractions of what is left: the
     area is a square, and cells on its border are attenuated.
 
-    As in the official code, the centroid is a mean of pixel indices (not of pixel centres).
+    As in the official code, the centroid is a mean of pixel indices (not of pixel centres). Of a
+    given mask the official form is the code's bit by bit; but the code rasterises the polygon on
+    the canvas, while :class:`PointGroundingHead` maps the mask of the original image there: along
+    the outline pixels differ, and cells by the fraction that these are.
 
     Args:
         masks: The referred masks on the canvas, boolean. Shape (T, H, W), multiples of the stride.

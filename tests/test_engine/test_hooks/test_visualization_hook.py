@@ -69,6 +69,26 @@ def test_testing_draws_every_sample_to_a_folder(runner, image_path, tmp_path):
     assert stored(tmp_path) == []
 
 
+def test_testing_says_where_the_pictures_are(runner, image_path):
+    said = []
+    runner.logger = SimpleNamespace(info=said.append)
+    hook = GroundingVisualizationHook(draw=True, test_out_dir='pictures', max_samples=3)
+    hook.before_test(runner)
+    for index in range(2):
+        hook.after_test_iter(runner, index, outputs=samples(image_path, f'{index}a', f'{index}b'))
+    hook.after_test(runner)
+    folder = f'{runner.work_dir}/now/pictures'
+    assert said == [
+        f'Drawing 3 of the test sample(s) into {folder}',
+        f'Drew 3 picture(s): {folder}',
+    ]
+    for quiet in (dict(draw=True), dict(test_out_dir='pictures')):
+        hook = GroundingVisualizationHook(**quiet)
+        hook.before_test(runner)
+        hook.after_test(runner)
+    assert len(said) == 2
+
+
 def test_testing_without_a_folder_uses_the_back_ends(runner, image_path, tmp_path):
     hook = GroundingVisualizationHook(draw=True, max_samples=3)
     for _ in range(2):
