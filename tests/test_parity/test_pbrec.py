@@ -15,7 +15,7 @@ from parity_data import ParityData
 
 from mmground.apis import init_model, read_checkpoint
 from mmground.models.task_modules import centerness_target, massness_target
-from mmground.structures import Geometry, TextFeatures
+from mmground.structures import Geometry, TextFeatures, decode_mask
 
 CANVAS, STRIDE, GRID = (640, 640), 32, (20, 20)
 CASES = ('full', 'letterbox')
@@ -346,6 +346,32 @@ def test_official_centerness(targets):
 def test_official_massness(targets):
     ours = massness_target(targets['mask_first'], STRIDE, 'official')
     assert torch.equal(ours, torch.from_numpy(targets['mass_official']))
+
+
+def test_official_massness_of_a_mask_of_the_original_image(targets, parity):
+    """Resized to the canvas as the model does it, where the official code scales the polygon."""
+    records = json.loads((parity.root / 'targets.json').read_text())
+    resized = 0
+    for index, record in enumerate(records):
+        width, height = record['image_size_wh']
+        scale = CANVAS[0] / max(width, height)
+        top, left, *_ = targets['rect'][index].tolist()
+        geometry = Geometry(
+            (height, width),
+            (round(height * scale), round(width * scale)),
+            (top, left),
+            canvas_shape=CANVAS,
+            ratio=scale,
+        )
+        mask = torch.from_numpy(decode_mask(record['segmentation'][:1], (height, width)))
+        on_canvas = geometry.masks(mask[None]) > 0.5
+        ours = massness_target(on_canvas, STRIDE, 'official')[0]
+        theirs = torch.from_numpy(targets['mass_official'][index])
+        # Along an edge through a cell, less than a row of its pixels.
+        tolerance = 0 if scale == 1 else 1 / STRIDE
+        torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=0)
+        resized += scale != 1
+    assert resized > 2
 
 
 def test_paper_centerness(targets):
