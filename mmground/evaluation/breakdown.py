@@ -143,7 +143,7 @@ def score_expressions(results: DumpedResults, protocol: str = 'original') -> Sco
 
     Raises:
         KeyError: If a sample lacks annotations or predictions.
-        ValueError: If the file is damaged or holds no sample, or has points only.
+        ValueError: If the file is damaged or holds no sample.
     """
     metric = ReferringMetric(protocol)
     seen = set()
@@ -156,7 +156,7 @@ def score_expressions(results: DumpedResults, protocol: str = 'original') -> Sco
     expressions = scored_expressions(metric.results, protocol)
     ious = expressions.box_ious if expressions.mask_ious is None else expressions.mask_ious
     if ious is None:
-        raise ValueError(
+        raise KeyError(
             f'{results.path}: the model predicted points, but no boxes or masks to analyze: it has '
             'no localisers'
         )

@@ -1,12 +1,16 @@
 import numpy as np
 import pytest
+import torch
+from mmengine.structures import InstanceData
+from referring_factory import referring_sample
 from result_factory import write_result_file
 
-from mmground.evaluation import DumpedResults
+from mmground.evaluation import DumpedResults, DumpGroundingResults
 from mmground.evaluation.breakdown import (
     ScoredPhrases,
     breakdown,
     extreme_samples,
+    score_expressions,
     score_phrases,
 )
 
@@ -72,3 +76,14 @@ def test_scores_of_a_file(tmp_path):
     assert phrases.is_plural.tolist()[:3] == [False, True, False]
     assert phrases.is_thing.tolist()[:3] == [True, True, False]
     assert phrases.categories.tolist()[:3] == [1, 2, 3]
+
+
+def test_points_alone_cannot_be_analyzed(tmp_path):
+    """Of a model without localisers."""
+    sample = referring_sample()
+    sample.pred_phrases = InstanceData(point_hit=torch.tensor([True]))
+    metric = DumpGroundingResults(str(tmp_path / 'points.jsonl'))
+    metric.process(None, [sample.to_dict()])
+    metric.evaluate(1)
+    with pytest.raises(KeyError, match=r'points\.jsonl: .* no boxes or masks to analyze'):
+        score_expressions(DumpedResults(tmp_path / 'points.jsonl'))

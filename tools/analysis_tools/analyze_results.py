@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
         else:
             phrases = score_expressions(results, args.protocol)
             groups = referring_breakdown(phrases)
-    except (KeyError, ValueError) as error:
+    except KeyError as error:
         raise SystemExit(f'error: {error.args[0]}') from error
     worst, best = extreme_samples(phrases, args.num_cases)
     out_dir = Path(args.out_dir)
