@@ -178,7 +178,10 @@ class Grounder(BaseModel):
             return self.text_encoder(texts)
         with self._as_frozen():
             text = self.text_encoder(texts)
-        return replace(text, pieces=text.pieces.float()) if self.frozen_dtype else text
+        if not self.frozen_dtype:
+            return text
+        sentence = None if text.sentence is None else text.sentence.float()
+        return replace(text, pieces=text.pieces.float(), sentence=sentence)
 
     @torch.no_grad()
     def localise(
