@@ -116,12 +116,12 @@ class CLIPTextEncoder(BaseModule):
                 level=logging.WARNING,
             )
         rows = [[(START_ID, 0, 0), *pieces[:most], (END_ID, 0, 0)] for pieces in found]
-        longest = max(map(len, rows), default=2)
+        longest = max(map(len, rows))
         padded = [row + [(0, 0, 0)] * (longest - len(row)) for row in rows]
         device = self.positional_embedding.device
-        table = torch.tensor(padded, device=device).view(len(rows), longest, 3).long()
-        lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64, device=device)
-        return table[..., 0], lengths, table[..., 1:], torch.tensor(truncated, device=device).bool()
+        table = torch.tensor(padded, device=device)
+        lengths = torch.tensor([len(row) for row in rows], device=device)
+        return table[..., 0], lengths, table[..., 1:], torch.tensor(truncated, device=device)
 
     def encode(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Run the transformer.
