@@ -1,5 +1,6 @@
 """CLIP's byte pairs with their places in the text."""
 
+import re
 from difflib import SequenceMatcher
 from functools import cache
 from typing import NamedTuple
@@ -85,7 +86,9 @@ def _original_ranges(text: str, cleaned: str) -> list[tuple[int, int]]:
     if cleaned == text:
         return [(index, index + 1) for index in range(len(text))]
     ranges = []
-    blocks = SequenceMatcher(None, text, cleaned, autojunk=False).get_opcodes()
+    # All white space is a space in the cleaned text.
+    spaced = re.sub(r'\s', ' ', text)
+    blocks = SequenceMatcher(None, spaced, cleaned, autojunk=False).get_opcodes()
     for kind, start, end, cleaned_start, cleaned_end in blocks:
         length = cleaned_end - cleaned_start
         if kind == 'equal':

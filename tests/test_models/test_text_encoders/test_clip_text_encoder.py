@@ -28,16 +28,16 @@ def test_features_and_their_places(encoder):
     texts = ['  A Red star', "the giraffes' necks"]
     with torch.no_grad():
         features = encoder(texts)
-    assert features.pieces.shape == (2, 6, 16) and encoder.out_channels == 16
+    assert features.pieces.shape == (2, 7, 16) and encoder.out_channels == 16
     assert features.sentence.shape == (2, 6) and encoder.sentence_channels == 6
-    words = (['A', 'Red', 'star'], ['the', 'giraffes', "'", 'necks'])
+    words = (['A', 'Red', 'star'], ['the', 'gira', 'ffes', "'", 'necks'])
     for text, valid, offsets, own in zip(
         texts, features.valid, features.offsets, words, strict=True
     ):
         assert [text[start:end] for start, end in offsets[valid].tolist()] == own
         assert (offsets[~valid] == 0).all()
-    assert features.is_token.sum(1).tolist() == [5, 6]
-    assert features.valid.sum(1).tolist() == [3, 4]
+    assert features.is_token.sum(1).tolist() == [5, 7]
+    assert features.valid.sum(1).tolist() == [3, 5]
     assert not features.valid[:, 0].any()
     assert not features.truncated.any()
     found, phrase_index, _ = features.phrase_pieces(torch.tensor([[4, 12]]), torch.tensor([0]))
