@@ -74,7 +74,8 @@ def test_size_at_the_width_of_the_paper():
     assert module.widths == (256, 512, 1024)
     norm = sum(own.numel() for own in module.norm.parameters())
     assert sum(own.numel() for own in module.parameters()) - norm == 8_088_576
-        # Autocast, which SwitchNorm switches off, knows nothing of the meta device.
+    with torch.device('meta'):
+        # Autocast, which SwitchNorm switches off, knows nothing of this device.
         module = ProgressiveAlignment(norm_cfg=dict(type='BN'))
     maps = torch.empty(1, 1024, 52, 52, device='meta')
     assert module(maps, maps).shape == maps.shape
