@@ -1,0 +1,23 @@
+# Images are squashed to the canvas instead of letterboxed, as in LAVT.
+_base_ = '../jmceln_r101_2xb10-60e_refcoco.py'
+
+train_pipeline = [
+    dict(type='LoadGroundingImage'),
+    dict(type='DrawSentence'),
+    dict(
+        type='Resize', scale=(416, 416), keep_ratio=False, backend='pillow', interpolation='bicubic'
+    ),
+    dict(type='LoadGroundingMasks'),
+    dict(type='PackGroundingInputs'),
+]
+test_pipeline = [
+    dict(type='LoadGroundingImage'),
+    dict(
+        type='Resize', scale=(416, 416), keep_ratio=False, backend='pillow', interpolation='bicubic'
+    ),
+    dict(type='LoadGroundingMasks'),
+    dict(type='PackGroundingInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
