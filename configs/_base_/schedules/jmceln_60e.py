@@ -1,5 +1,5 @@
-# JMCELN: AdamW at 6e-6, polynomial decay with power 0.9 in each iteration, 60 epochs. The rest is not
-# in the paper.
+# JMCELN: AdamW at 6e-6, polynomial decay with power 0.9, 60 epochs. What it leaves open: weight
+# decay, that the rate falls in each iteration, and that batches are normalised over all GPUs.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=6e-6, weight_decay=0.01),

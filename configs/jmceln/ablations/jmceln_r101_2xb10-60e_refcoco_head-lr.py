@@ -2,7 +2,7 @@
 _base_ = '../jmceln_r101_2xb10-60e_refcoco.py'
 
 # A key stands for all of a part, its normalisations and biases too, so the encoders have no weight
-# decay here; at their rate it would take half a percent of the weights by the end.
+# decay here; at their rate it would take less than half a percent of the weights by the end.
 optim_wrapper = dict(
     optimizer=dict(lr=6e-5),
     paramwise_cfg=dict(

@@ -1,20 +1,19 @@
 # Images are squashed to the canvas instead of letterboxed, as in LAVT.
 _base_ = '../jmceln_r101_2xb10-60e_refcoco.py'
 
+resize = dict(
+    type='Resize', scale=(416, 416), keep_ratio=False, backend='pillow', interpolation='bicubic'
+)
 train_pipeline = [
     dict(type='LoadGroundingImage'),
     dict(type='DrawSentence'),
-    dict(
-        type='Resize', scale=(416, 416), keep_ratio=False, backend='pillow', interpolation='bicubic'
-    ),
+    resize,
     dict(type='LoadGroundingMasks'),
     dict(type='PackGroundingInputs'),
 ]
 test_pipeline = [
     dict(type='LoadGroundingImage'),
-    dict(
-        type='Resize', scale=(416, 416), keep_ratio=False, backend='pillow', interpolation='bicubic'
-    ),
+    resize,
     dict(type='LoadGroundingMasks'),
     dict(type='PackGroundingInputs'),
 ]
