@@ -5,16 +5,16 @@ _base_ = './refcoco.py'
 image_size = 416
 
 train_pipeline = [
-    dict(type='LoadGroundingImage', backend_args=None),
+    dict(type='LoadGroundingImage', backend_args={{_base_.backend_args}}),
     dict(type='DrawSentence'),
     dict(type='Letterbox', size=image_size, interpolation='bicubic'),
-    dict(type='LoadGroundingMasks', backend_args=None),
+    dict(type='LoadGroundingMasks', backend_args={{_base_.backend_args}}),
     dict(type='PackGroundingInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadGroundingImage', backend_args=None),
+    dict(type='LoadGroundingImage', backend_args={{_base_.backend_args}}),
     dict(type='Letterbox', size=image_size, interpolation='bicubic'),
-    dict(type='LoadGroundingMasks', backend_args=None),
+    dict(type='LoadGroundingMasks', backend_args={{_base_.backend_args}}),
     dict(type='PackGroundingInputs'),
 ]
 

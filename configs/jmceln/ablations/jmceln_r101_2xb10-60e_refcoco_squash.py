@@ -5,16 +5,16 @@ resize = dict(
     type='Resize', scale=(416, 416), keep_ratio=False, backend='pillow', interpolation='bicubic'
 )
 train_pipeline = [
-    dict(type='LoadGroundingImage'),
+    dict(type='LoadGroundingImage', backend_args={{_base_.backend_args}}),
     dict(type='DrawSentence'),
     resize,
-    dict(type='LoadGroundingMasks'),
+    dict(type='LoadGroundingMasks', backend_args={{_base_.backend_args}}),
     dict(type='PackGroundingInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadGroundingImage'),
+    dict(type='LoadGroundingImage', backend_args={{_base_.backend_args}}),
     resize,
-    dict(type='LoadGroundingMasks'),
+    dict(type='LoadGroundingMasks', backend_args={{_base_.backend_args}}),
     dict(type='PackGroundingInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
