@@ -25,8 +25,8 @@ class SentenceFusion(BaseModule):
     however many sentences are about it, so their batch statistics are over images, too. All that
     follows is computed for each sentence.
 
-    The paper leaves open, so it is a choice: the kernels; the slope of the LeakyReLU; that the
-    upsampling is bilinear; and that W_s is there although CLIP's sentences could have C channels.
+    The paper leaves open, so it is a choice: the kernels; the slope of the LeakyReLU; and that the
+    upsampling is bilinear.
 
     Args:
         in_channels: Channels of F_v1, F_v2 and F_v3.
