@@ -9,7 +9,7 @@ _base_ = [
 channels = 128
 text_channels = 128
 image_size = 128
-max_iters = 1800
+max_iters = 1400
 warmup_iters = 100
 
 model = dict(
@@ -42,7 +42,8 @@ model = dict(
                 dict(kernel_size=3, dilation=6),
             ],
         ),
-        upsample_channels=(64, 32, 16),
+        # At full resolution each channel costs as much as many further up.
+        upsample_channels=(48, 24, 8),
     ),
 )
 
@@ -77,8 +78,8 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.04, begin=0, end=warmup_iters, by_epoch=False),
     dict(type='PolyLR', power=0.9, eta_min=0.0, begin=warmup_iters, end=max_iters, by_epoch=False),
 ]
-train_cfg = dict(max_iters=max_iters, val_interval=600)
+train_cfg = dict(max_iters=max_iters, val_interval=700)
 default_hooks = dict(
-    checkpoint=dict(interval=600, save_best='referring/original/mIoU', rule='greater'),
+    checkpoint=dict(interval=700, save_best='referring/original/mIoU', rule='greater'),
 )
 auto_scale_lr = dict(base_batch_size=32)
