@@ -41,6 +41,11 @@ COLUMNS = {
         for task, metric in (('REC', 'Acc@0.5'), ('RES', 'mIoU'))
         for split in ('val', 'test', 'testA', 'testB')
     },
+    **{
+        f'{metric} ({split})': f'{metric} {split}'
+        for metric in ('Pr@0.5', 'Pr@0.9')
+        for split in ('testA', 'testB')
+    },
 }
 
 

@@ -1,6 +1,7 @@
 """From published checkpoints' parameter names to mmground's."""
 
 from .bert import convert_bert
+from .clip import convert_clip, read_clip
 from .conversion import (
     PUBLISHED,
     PublishedWeights,
@@ -19,6 +20,7 @@ __all__ = [
     'PublishedWeights',
     'convert_bert',
     'convert_checkpoint',
+    'convert_clip',
     'convert_detectron2_fpn',
     'convert_detr_backbone',
     'convert_fcos',
@@ -28,5 +30,6 @@ __all__ = [
     'convert_solo',
     'merge_checkpoints',
     'merge_parts',
+    'read_clip',
     'save_converted',
 ]

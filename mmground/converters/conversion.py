@@ -1,11 +1,10 @@
 """Published files to checkpoints of this project."""
 
-import hashlib
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,12 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from mmground.registry import MODELS
-from mmground.utils.checkpoint import read_checkpoint, read_pickled
+from mmground.utils.checkpoint import file_sha256, read_checkpoint, read_pickled
 from mmground.utils.numpy_pickle import read_numpy_pickle
 from mmground.version import __version__
 
 from .bert import convert_bert
+from .clip import CLIP_RELEASES, convert_clip, read_clip
 from .detectors import convert_fcos, convert_solo
 from .detectron2_fpn import convert_detectron2_fpn
 from .drmn import convert_drmn
@@ -33,11 +33,16 @@ class PublishedWeights:
     Args:
         description: What the file is.
         parts: Prefixes of the weights that it gives a :class:`Grounder`.
-        config: The config, below ``configs``, of the model that the weights fit.
+        config: The config, below ``configs``, of the model that the weights fit, or of its parts.
         read: Reads the file: path and whether it is trusted, to what ``convert``
             takes.
         convert: The key mapping: what was read, to the weights under this project's
             names and the names of those without use.
+        has_vocabulary: Whether the text encoder, if there is one, has its vocabulary without a
+            file.
+        unpublished: Prefixes of weights of these parts that published files do not have. They
+            are all there, or none.
+        releases: What is known of files, by their SHA-256.
     """
 
     description: str
@@ -45,11 +50,15 @@ class PublishedWeights:
     config: str
     read: Callable[[str, bool], Mapping]
     convert: Callable[[Mapping], tuple[dict[str, Tensor], list[str]]]
+    has_vocabulary: bool = False
+    unpublished: tuple[str, ...] = ()
+    releases: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def needs_vocabulary(self) -> bool:
-        """Whether there is a text encoder among the parts."""
-        return any('text_encoder.'.startswith(part) for part in self.parts)
+        """Whether there is a text encoder among the parts that reads a file."""
+        has_text = any('text_encoder.'.startswith(part) for part in self.parts)
+        return has_text and not self.has_vocabulary
 
 
 def convert_checkpoint(
@@ -95,12 +104,12 @@ def convert_checkpoint(
     expected = _expected_model(model, vocab_file if published.needs_vocabulary else None)
     if published.needs_vocabulary:
         weights['text_encoder.vocab'] = _vocabulary(expected.text_encoder, vocab_file)
-    _check_layout(weights, expected, published.parts, source)
+    _check_layout(weights, expected, published, source)
     groups = Counter(_group(name) for name in dropped)
     meta = dict(
         system=system,
         source=Path(source).name,
-        sha256=_sha256(source),
+        sha256=file_sha256(source),
         dropped=dict(sorted(groups.items())),
         num_dropped=len(dropped),
         mmground_version=__version__,
@@ -268,17 +277,29 @@ PUBLISHED: dict[str, PublishedWeights] = {
     'bert': PublishedWeights(
         'a BERT', ('text_encoder.',), _PPMN_CONFIG, _read_bert, _convert_text_encoder
     ),
+    'clip': PublishedWeights(
+        'a CLIP with a ResNet',
+        ('backbone.', 'text_encoder.'),
+        '_base_/models/clip_r101.py',
+        read_clip,
+        convert_clip,
+        has_vocabulary=True,
+        unpublished=('backbone.attnpool.connect.',),
+        releases=CLIP_RELEASES,
+    ),
 }
 
 
 def _expected_model(cfg: Mapping, vocab_file: str | None) -> nn.Module:
-    """The model without memory for its weights: names and shapes."""
+    """The model, or parts without one, without memory for its weights: names and shapes."""
     text_encoder = dict(cfg['text_encoder'])
     if vocab_file is not None or 'vocab_file' in text_encoder:
         text_encoder['vocab_file'] = vocab_file
     cfg = dict(cfg, text_encoder=text_encoder)
     with DefaultScope.overwrite_default_scope('mmground'), torch.device('meta'):
-        return MODELS.build(cfg)
+        if 'type' in cfg:
+            return MODELS.build(cfg)
+        return nn.ModuleDict({name: MODELS.build(part) for name, part in cfg.items()})
 
 
 def _vocabulary(text_encoder: nn.Module, vocab_file: str) -> Tensor:
@@ -293,12 +314,17 @@ def _vocabulary(text_encoder: nn.Module, vocab_file: str) -> Tensor:
 
 
 def _check_layout(
-    weights: Mapping[str, Tensor], model: nn.Module, parts: tuple[str, ...], source: str
+    weights: Mapping[str, Tensor], model: nn.Module, published: PublishedWeights, source: str
 ) -> None:
+    left_out = tuple(
+        prefix
+        for prefix in published.unpublished
+        if not any(name.startswith(prefix) for name in weights)
+    )
     expected = {
         name: tuple(value.shape)
         for name, value in model.state_dict().items()
-        if name.startswith(parts)
+        if name.startswith(published.parts) and not name.startswith(left_out)
     }
     shapes = {name: tuple(value.shape) for name, value in weights.items()}
     differing = [
@@ -326,8 +352,3 @@ def _group(name: str) -> str:
     """The module that a dropped weight is of: five levels at most, any index as ``*``."""
     levels = [re.sub(r'\d+', '*', level) for level in name.split('.')]
     return '.'.join(levels[:-1][:5] or levels)
-
-
-def _sha256(path: str) -> str:
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()

@@ -56,8 +56,9 @@ def strip_prefix(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, Ten
 def add_batch_counters(weights: dict[str, Tensor]) -> None:
     """Give each normalisation its counter of batches, in place.
 
-    Published frozen normalisation has none; mmdet's has, without effect there.
+    Published frozen normalisation has none; mmdet's has, without effect there. One that is there
+    stays.
     """
     for name in [name for name in weights if name.endswith('running_var')]:
         counter = name.replace('running_var', 'num_batches_tracked')
-        weights[counter] = weights[name].new_zeros((), dtype=int)
+        weights.setdefault(counter, weights[name].new_zeros((), dtype=int))

@@ -1,6 +1,7 @@
 from .geometry import Geometry
 from .grid_targets import grid_targets
 from .grounding_data_sample import GroundingDataSample
+from .image_geometries import image_geometries
 from .markup import (
     find_phrases,
     format_markup,
@@ -31,6 +32,7 @@ __all__ = [
     'find_phrases',
     'format_markup',
     'grid_targets',
+    'image_geometries',
     'last_regions',
     'mask_area',
     'merge_panoptic',

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Place of a cell's anchor between its top left and its bottom right.
-_ANCHORS = {'centre': 0.5, 'corner': 0.0}
+# What of a cell must lie on the image, from and to, as parts of the cell.
+_ANCHORS = {'centre': (0.5, 0.5), 'corner': (0.0, 0.0), 'any': (0.0, 1.0)}
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,10 @@ class Geometry:
 
         Args:
             shape: Size (h, w) of the map.
-            anchor: What of a cell must lie on the image: its ``'centre'``, or its top left
+            anchor: What of a cell must lie on the image: its ``'centre'``; its top left
                 ``'corner'``, which is what a mask of the padding says that is reduced to the
-                map by its nearest pixels.
+                map by its nearest pixels; or ``'any'`` part of it, so that there is a cell even
+                on an image that is thinner than a cell.
 
         Returns:
             True on the image, False on the padding. Shape (h, w).
@@ -75,8 +76,10 @@ class Geometry:
         inside = []
         for axis, area in enumerate(self.image_area):
             cell = self.canvas_shape[axis] / shape[axis]
-            points = (torch.arange(shape[axis]) + _ANCHORS[anchor]) * cell
-            inside.append((points >= area.start) & (points < area.stop))
+            first, last = ((torch.arange(shape[axis]) + part) * cell for part in _ANCHORS[anchor])
+            # A cell that only touches the image has no part of it.
+            begun = last > area.start if anchor == 'any' else last >= area.start
+            inside.append(begun & (first < area.stop))
         return inside[0][:, None] & inside[1]
 
     def check_canvas(self) -> None:

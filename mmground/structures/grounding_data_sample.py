@@ -42,7 +42,8 @@ class GroundingDataSample(BaseDataElement):
           that choose among proposals set ``canvas_bboxes``: (N, 4), xyxy in pixels of the canvas;
           ``mask_scores``: (N, ) in [0, 1], of the masks where ``scores`` are of the boxes; and
           ``box_candidates``, ``mask_candidates`` and what belongs to them, see
-          :class:`~mmground.models.heads.PointLocalisation`.
+          :class:`~mmground.models.heads.PointLocalisation`. A cascade sets ``stage_masks``: bool,
+          (N, S, ori_h, ori_w), the masks that its S stages would give.
         - ``pred_panoptic`` (BaseDataElement): The phrases' masks merged, see
           :func:`merge_panoptic`. ``segment_map``: int32, (ori_h, ori_w), and the metainfo
           ``segments`` (list[dict]).

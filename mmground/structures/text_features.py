@@ -20,6 +20,8 @@ class TextFeatures:
         is_token: True at all that the encoder read, special tokens included; False at
             padding. Shape (T, L).
         truncated: Texts of which the encoder cut something off. Shape (T, ), bool.
+        sentence: One feature of each text, where the encoder has such a thing: CLIP's, at
+            the end of the text and projected, with channels of its own. Shape (T, D).
     """
 
     pieces: Tensor
@@ -27,6 +29,7 @@ class TextFeatures:
     offsets: Tensor
     is_token: Tensor
     truncated: Tensor
+    sentence: Tensor | None = None
 
     def phrase_pieces(self, spans: Tensor, text_index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Find the pieces of phrases that are given as character spans.

@@ -1,5 +1,6 @@
 """Reading checkpoints without running code that a file brings along."""
 
+import hashlib
 import os.path as osp
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -97,6 +98,12 @@ def read_checkpoint(
             'dict (parameter name -> tensor)'
         )
     return dict(checkpoint)
+
+
+def file_sha256(path: str) -> str:
+    """The SHA-256 of a file, as hexadecimal digits."""
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def load_weights(model: nn.Module, checkpoint: dict, path: str) -> None:

@@ -151,5 +151,13 @@ def test_cells_of_which_the_corner_lies_on_the_image():
     )
     assert by_corner == [False, False, True, True, True, True, True, False]
     assert by_centre == [False, True, True, True, True, True, False, False]
+    # The second and the seventh have four rows of it; an image of one row has a cell, too.
+    assert geometry.valid_cells((8, 8), 'any')[:, 0].tolist() == [False, *[True] * 6, False]
+    thin = Geometry((1, 64), (1, 64), (31, 0), canvas_shape=(64, 64))
+    assert thin.valid_cells((8, 8), 'any')[:, 0].nonzero().tolist() == [[3]]
+    assert not thin.valid_cells((8, 8)).any()
+    # Cells that only touch the image are none of it.
+    even = Geometry((16, 64), (16, 64), (16, 0), canvas_shape=(64, 64))
+    assert even.valid_cells((8, 8), 'any')[:, 0].nonzero().flatten().tolist() == [2, 3]
     with pytest.raises(ValueError, match=r"anchor must be .*'edge'"):
         geometry.valid_cells((8, 8), 'edge')

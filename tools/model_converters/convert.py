@@ -107,11 +107,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     save_converted(checkpoint, args.out)
     num_dropped = 0
     for part in parts.values():
-        num_dropped += part['meta']['num_dropped']
-        for group, count in part['meta']['dropped'].items():
+        meta = part['meta']
+        print(f'{meta["source"]}: SHA-256 {meta["sha256"]}{_release(meta)}')
+        num_dropped += meta['num_dropped']
+        for group, count in meta['dropped'].items():
             print(f'dropped {count:4d} without use: {group}')
     dropped = '' if merging else f', dropped {num_dropped}'
     print(f'wrote {len(checkpoint["state_dict"])} tensors{dropped}: {args.out}')
+
+
+def _release(meta: dict) -> str:
+    """What the checksum says of the file, where those of published files are known."""
+    releases = PUBLISHED[meta['system']].releases
+    if not releases:
+        return ''
+    known = releases.get(meta['sha256'])
+    return f', {known}' if known else f', not {" or ".join(releases.values())} as published'
 
 
 if __name__ == '__main__':

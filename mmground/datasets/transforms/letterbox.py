@@ -8,6 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmground.registry import TRANSFORMS
 
 _PLACEMENTS = ('center', 'random')
+_INTERPOLATIONS = ('bilinear', 'bicubic')
 
 
 @TRANSFORMS.register_module()
@@ -26,7 +27,7 @@ class Letterbox(BaseTransform):
 
     Modified Keys:
 
-    - img (np.ndarray): resized, bilinearly and with antialiasing as Pillow does.
+    - img (np.ndarray): resized, with antialiasing as Pillow does.
     - img_shape (tuple[int, int]): (height, width) of it.
 
     Added Keys:
@@ -41,9 +42,11 @@ class Letterbox(BaseTransform):
             fills the canvas.
         placement: ``'center'``, one pixel nearer to the top or left where the rest is odd; or
             ``'random'``, every whole place on the canvas equally likely.
+        interpolation: How pixels are resized, ``'bilinear'`` or ``'bicubic'``, as CLIP's are.
 
     Raises:
-        ValueError: If a longer side exceeds the canvas, or ``placement`` is another.
+        ValueError: If a longer side exceeds the canvas, or ``placement`` or ``interpolation`` is
+            another.
 
     Example:
         >>> import numpy as np
@@ -53,7 +56,11 @@ class Letterbox(BaseTransform):
     """
 
     def __init__(
-        self, size: int, long_sides: Sequence[int] | None = None, placement: str = 'center'
+        self,
+        size: int,
+        long_sides: Sequence[int] | None = None,
+        placement: str = 'center',
+        interpolation: str = 'bilinear',
     ) -> None:
         long_sides = (size,) if long_sides is None else tuple(long_sides)
         if not long_sides or not all(0 < side <= size for side in long_sides):
@@ -62,9 +69,14 @@ class Letterbox(BaseTransform):
             )
         if placement not in _PLACEMENTS:
             raise ValueError(f'placement must be one of {_PLACEMENTS}, got {placement!r}')
+        if interpolation not in _INTERPOLATIONS:
+            raise ValueError(
+                f'interpolation must be one of {_INTERPOLATIONS}, got {interpolation!r}'
+            )
         self.size = size
         self.long_sides = long_sides
         self.placement = placement
+        self.interpolation = interpolation
 
     def transform(self, results: dict) -> dict:
         """Resize and place the image; see the class."""
@@ -78,7 +90,7 @@ class Letterbox(BaseTransform):
         else:
             offset = tuple(pixels // 2 for pixels in rest)
         results['img'] = mmcv.imresize(
-            img, (width, height), interpolation='bilinear', backend='pillow'
+            img, (width, height), interpolation=self.interpolation, backend='pillow'
         )
         results['img_shape'] = (height, width)
         results['ratio'] = ratio
@@ -89,5 +101,5 @@ class Letterbox(BaseTransform):
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(size={self.size}, long_sides={self.long_sides}, '
-            f'placement={self.placement!r})'
+            f'placement={self.placement!r}, interpolation={self.interpolation!r})'
         )

@@ -7,7 +7,7 @@ from mmengine.model import BaseModel, ModuleDict, ModuleList
 from torch import Tensor
 
 from mmground.registry import MODELS
-from mmground.structures import Geometry, GroundingDataSample, TextFeatures
+from mmground.structures import GroundingDataSample, TextFeatures, image_geometries
 
 from ..localisers.proposals import BoxProposals, MaskProposals
 
@@ -178,7 +178,10 @@ class Grounder(BaseModel):
             return self.text_encoder(texts)
         with self._as_frozen():
             text = self.text_encoder(texts)
-        return replace(text, pieces=text.pieces.float()) if self.frozen_dtype else text
+        if not self.frozen_dtype:
+            return text
+        sentence = None if text.sentence is None else text.sentence.float()
+        return replace(text, pieces=text.pieces.float(), sentence=sentence)
 
     @torch.no_grad()
     def localise(
@@ -197,7 +200,7 @@ class Grounder(BaseModel):
         if not self.localisers:
             return {}
         canvas = self.data_preprocessor.raw_canvas(inputs)
-        geometries = _geometries(len(inputs), data_samples)
+        geometries = image_geometries(len(inputs), data_samples)
         return {name: part(canvas, geometries) for name, part in self.localisers.items()}
 
     def forward(
@@ -234,16 +237,5 @@ class Grounder(BaseModel):
 def _valid_mask(images: Tensor, data_samples: Sequence[GroundingDataSample]) -> Tensor:
     """Where the canvas of each image is no padding. Shape (B, H, W), boolean."""
     shape = tuple(images.shape[-2:])
-    masks = [own.valid_cells(shape) for own in _geometries(len(images), data_samples)]
+    masks = [own.valid_cells(shape) for own in image_geometries(len(images), data_samples)]
     return torch.stack(masks).to(images.device)
-
-
-def _geometries(count: int, data_samples: Sequence[GroundingDataSample]) -> list[Geometry]:
-    """How each of ``count`` images lies on its canvas."""
-    geometries = {sample.image_index: sample.geometry for sample in data_samples}
-    if len(geometries) != count:
-        raise ValueError(
-            f'a part needs to know the padding, but data_samples place {len(geometries)} of '
-            f'{count} images'
-        )
-    return [geometries[index] for index in range(count)]

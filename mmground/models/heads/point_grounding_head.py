@@ -8,16 +8,11 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmground.registry import MODELS
-from mmground.structures import (
-    Geometry,
-    GroundingDataSample,
-    TextFeatures,
-    phrase_boxes,
-    phrase_masks,
-)
+from mmground.structures import Geometry, GroundingDataSample, TextFeatures, image_geometries
 
 from ..localisers.proposals import BoxProposals, MaskProposals
 from ..task_modules.point_targets import centerness_target, massness_target
+from ..task_modules.referred_region import check_one_phrase, referred_box, referred_mask
 from .point_localisation import PointLocalisation, points_on_image
 
 # What a point is scored for: a box around it, by its center-ness, or a mask, by its mass-ness.
@@ -193,13 +188,8 @@ class PointGroundingHead(BaseModule):
             ``image_index``, (T, ), and ``valid``, (B, h, w), as :meth:`forward` takes them.
         """
         device, shape = feats[-1].device, tuple(feats[-1].shape[-2:])
-        geometries = {sample.image_index: sample.geometry for sample in data_samples}
-        valid = torch.stack(
-            [
-                geometries[index].valid_cells(shape, self.cell_anchor)
-                for index in range(len(feats[-1]))
-            ]
-        )
+        geometries = image_geometries(len(feats[-1]), data_samples)
+        valid = torch.stack([own.valid_cells(shape, self.cell_anchor) for own in geometries])
         image_index = torch.tensor([sample.image_index for sample in data_samples])
         return image_index.to(device), valid.to(device)
 
@@ -297,11 +287,7 @@ class PointGroundingHead(BaseModule):
         return targets
 
     def _check(self, sample: GroundingDataSample) -> None:
-        if len(sample.phrases) != 1:
-            raise ValueError(
-                f'sample {sample.sample_id!r} has {len(sample.phrases)} phrases: a referring '
-                'expression is one phrase, its whole text'
-            )
+        check_one_phrase(sample)
         for task, field, remedy in (
             ('rec', 'bboxes', 'give the regions boxes'),
             ('res', 'masks', 'add LoadGroundingMasks to the pipeline'),
@@ -319,10 +305,10 @@ class PointGroundingHead(BaseModule):
         form, hard = self.target_cfg[task]['form'], self.target_cfg[task]['hard']
         stride = _stride(data_samples[0].geometry, grid)
         if task == 'rec':
-            boxes = torch.stack([_referred_box(sample) for sample in data_samples])
+            boxes = torch.stack([referred_box(sample) for sample in data_samples])
             target = centerness_target(boxes, grid, stride, form)
         else:
-            masks = torch.stack([_referred_mask(sample) for sample in data_samples])
+            masks = torch.stack([referred_mask(sample) for sample in data_samples])
             target = massness_target(masks, stride, form)
         return (target > 0).float() if hard else target
 
@@ -433,38 +419,3 @@ def _stride(geometry: Geometry, grid: tuple[int, int]) -> int:
             'pixels: set pad_size_divisor of the data preprocessor to the stride of the backbone'
         )
     return height // grid[0]
-
-
-def _referred_box(sample: GroundingDataSample) -> Tensor:
-    """The box around all linked regions, xyxy in pixels of the canvas. Shape (4, )."""
-    box = sample.geometry.boxes(phrase_boxes(sample.gt_regions.bboxes, sample.links, 1))[0]
-    if not (box[:2] < box[2:]).all():
-        raise ValueError(
-            f'sample {sample.sample_id!r}: the referred box is {box.tolist()} on the canvas '
-            '(xyxy), which is empty; correct the annotation'
-        )
-    return box
-
-
-def _referred_mask(sample: GroundingDataSample) -> Tensor:
-    """The union of all linked regions on the canvas. Shape (H, W), bool.
-
-    Resized from the original image, bilinearly; the official code scales the polygon and rasterises
-    it on the canvas, which a run-length code does not allow.
-    """
-    geometry: Geometry = sample.geometry
-    mask = phrase_masks(sample.gt_regions.masks, sample.links, 1)
-    on_canvas = geometry.masks(mask)[0] > 0.5
-    if not on_canvas.any():
-        # A few pixels can vanish where the image is made smaller: each falls on one at least.
-        rows, columns = mask[0].nonzero().unbind(1)
-        x, y = geometry.points(torch.stack((columns, rows), 1) + 0.5).long().unbind(1)
-        height, width = geometry.canvas_shape
-        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        if not inside.any():
-            raise ValueError(
-                f'sample {sample.sample_id!r}: the referred mask has no pixel on the canvas; '
-                'correct the annotation, or leave the sample out'
-            )
-        on_canvas[y[inside], x[inside]] = True
-    return on_canvas

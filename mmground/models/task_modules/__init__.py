@@ -11,11 +11,13 @@ from .iou_nms import (
     without_self,
 )
 from .point_targets import centerness_target, massness_target
+from .referred_region import check_one_phrase, referred_box, referred_mask
 
 __all__ = [
     'Candidates',
     'boxes_from_distances',
     'centerness_target',
+    'check_one_phrase',
     'interpolate_scores',
     'iou_nms',
     'massness_target',
@@ -23,6 +25,8 @@ __all__ = [
     'pairwise_box_ious',
     'pairwise_mask_ious',
     'ranking_scores',
+    'referred_box',
+    'referred_mask',
     'top_candidates',
     'without_self',
 ]

@@ -1,3 +1,4 @@
 from .bert_encoder import BertEncoder
+from .clip_text_encoder import CLIPTextEncoder
 
-__all__ = ['BertEncoder']
+__all__ = ['BertEncoder', 'CLIPTextEncoder']

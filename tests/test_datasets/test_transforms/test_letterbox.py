@@ -49,6 +49,12 @@ def test_size_and_place_in_the_centre(shape, expected, offset):
     np.testing.assert_array_equal(found['img'], np.asarray(resized))
 
 
+def test_bicubic_pixels():
+    found = Letterbox(64, interpolation='bicubic')(results(480, 640))
+    resized = Image.fromarray(pixels(480, 640)).resize((64, 48), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(found['img'], np.asarray(resized))
+
+
 def test_random_sizes_and_places_cover_the_canvas():
     transform = TRANSFORMS.build(
         dict(type='Letterbox', size=16, long_sides=[12, 16], placement='random')
@@ -69,6 +75,8 @@ def test_arguments():
             Letterbox(64, long_sides=sides)
     with pytest.raises(ValueError, match='placement must be one of'):
         Letterbox(64, placement='left')
+    with pytest.raises(ValueError, match=r"interpolation must be one of .*'nearest'"):
+        Letterbox(64, interpolation='nearest')
 
 
 def test_the_packed_geometry_inverts():
@@ -82,3 +90,20 @@ def test_the_packed_geometry_inverts():
     expected = boxes * 0.128 + torch.tensor([0, 10, 0, 10])
     torch.testing.assert_close(canvas, expected)
     torch.testing.assert_close(geometry.inverse_boxes(canvas), boxes)
+
+
+@pytest.mark.parametrize(
+    'shape', [(427, 640), (641, 333), (101, 99), (640, 31), (7, 11), (3, 2), (1, 1)]
+)
+def test_masks_there_and_back(shape):
+    """Odd, portrait, thin and tiny images: an ellipse returns to where it was."""
+    sample = PackGroundingInputs()(Letterbox(416)(results(*shape)))['data_samples']
+    height, width = shape
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing='ij')
+    mask = ((y / height - 0.5) / 0.4) ** 2 + ((x / width - 0.45) / 0.4) ** 2 <= 1
+    canvas = sample.geometry.masks(mask[None])
+    assert canvas.shape == (1, 416, 416)
+    rows, columns = sample.geometry.image_area
+    assert (canvas > 0).sum() == (canvas[:, rows, columns] > 0).sum() > 0
+    back = sample.geometry.inverse_masks(canvas)[0] > 0.5
+    assert (back & mask).sum() / (back | mask).sum() >= 0.97

@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from small_clip import small_clip
 from small_ppmn import batch, build, sample, small_ppmn, write_vocabulary
 
 from mmground.registry import MODELS
@@ -86,6 +87,21 @@ def test_frozen_parts_run_in_half_precision_on_demand(vocab_file):
     assert losses[1] == pytest.approx(losses[0], rel=1e-2)
     cosine = torch.cosine_similarity(gradients[0].flatten(), gradients[1].flatten(), dim=0)
     assert cosine > 0.98
+
+
+def test_sentences_of_a_frozen_encoder_are_float32():
+    text_encoder = dict(small_clip()['text_encoder'], hidden_size=24)
+    for dtype in (None, 'bfloat16'):
+        model = build(
+            None, text_encoder=text_encoder, frozen=['text_encoder'], frozen_dtype=dtype
+        ).train()
+        raw = []
+        model.text_encoder.register_forward_hook(lambda *args, raw=raw: raw.append(args[-1]))
+        text = model.encode_text(model.data_preprocessor(_batch())['data_samples'])
+        assert text.sentence.dtype == text.pieces.dtype == torch.float32
+        assert raw[0].sentence.dtype == (torch.bfloat16 if dtype else torch.float32)
+        torch.testing.assert_close(text.sentence, raw[0].sentence.float())
+        assert not text.sentence.requires_grad
 
 
 def test_an_unknown_precision_is_an_error(vocab_file):

@@ -51,6 +51,7 @@ def test_converts_and_says_what_it_dropped(files, convert, capsys):
     checkpoint = read_checkpoint('out/bert.pth')
     number = len(checkpoint['state_dict'])
     assert f'wrote {number} tensors, dropped 1: out/bert.pth' in out
+    assert f'bert.bin: SHA-256 {checkpoint["meta"]["sha256"]}\n' in out
     assert all(name.startswith('text_encoder.') for name in checkpoint['state_dict'])
 
 
@@ -76,7 +77,7 @@ def test_detectors_join_a_pbrec(files, convert, capsys, monkeypatch):
     checked = []
     monkeypatch.setattr(
         'mmground.converters.conversion._check_layout',
-        lambda weights, model, parts, source: checked.append(parts),
+        lambda weights, model, published, source: checked.append(published.parts),
     )
     monkeypatch.setattr(
         'mmground.converters.conversion._vocabulary', lambda *_: torch.zeros(1).byte()

@@ -1,0 +1,64 @@
+from collections.abc import Sequence
+
+from mmcv.cnn import ConvModule
+from mmengine.model import BaseModule, Sequential
+from torch import Tensor, nn
+
+from mmground.registry import MODELS
+
+
+@MODELS.register_module()
+class ProgressiveUpsampling(BaseModule):
+    """Doubles the size of maps again and again, then scores two classes.
+
+    Sec. 3.5 of JMCELN (`Referring Image Segmentation via Joint Mask Contextual Embedding Learning
+    and Progressive Alignment Network <https://aclanthology.org/2023.emnlp-main.481>`_): the
+    features of stride 8 are "progressively" brought to the size of the input. How is not said, so
+    it is a choice: each time bilinear upsampling and a 3x3 convolution with normalisation and
+    activation, which reduces the channels; a 1x1 convolution ends it.
+
+    Args:
+        in_channels: Channels of the features.
+        channels: Channels after each doubling, so that its length says how often.
+        norm_cfg: Normalisation of maps.
+        act_cfg: The activation.
+        init_cfg: Initialisation instead of mmcv's (Kaiming, normal).
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1024,
+        channels: Sequence[int] = (256, 128, 64),
+        norm_cfg: dict | None = None,
+        act_cfg: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        layers = []
+        for width in channels:
+            layers += [
+                nn.Upsample(scale_factor=2, mode='bilinear'),
+                ConvModule(
+                    in_channels,
+                    width,
+                    3,
+                    padding=1,
+                    norm_cfg=norm_cfg or dict(type='BN'),
+                    act_cfg=act_cfg or dict(type='LeakyReLU', negative_slope=0.1),
+                ),
+            ]
+            in_channels = width
+        self.layers = Sequential(*layers)
+        self.classifier = nn.Conv2d(in_channels, 2, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Score each pixel.
+
+        Args:
+            features: Shape (T, in_channels, h, w).
+
+        Returns:
+            Logits of background and foreground, float32. Shape (T, 2, s h, s w), s being 2 to the
+            number of doublings.
+        """
+        return self.classifier(self.layers(features)).float()

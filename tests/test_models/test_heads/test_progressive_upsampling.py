@@ -1,0 +1,30 @@
+import naive_layers as naive
+import torch
+
+from mmground.models.heads import ProgressiveUpsampling
+
+
+def test_by_hand():
+    torch.manual_seed(0)
+    module = naive.randomise_norms(ProgressiveUpsampling(6, channels=(4, 3))).eval()
+    features = torch.randn(2, 6, 2, 3)
+    with torch.no_grad():
+        result = module(features)
+        assert result.shape == (2, 2, 8, 12)
+        for own, expected in zip(features, result, strict=True):
+            for index in (1, 3):
+                own = naive.conv_module(naive.double_size(own), module.layers[index])
+            logits = naive.conv(own, module.classifier)
+            torch.testing.assert_close(expected.double(), logits, atol=1e-5, rtol=1e-5)
+
+
+def test_logits_are_float32():
+    module = ProgressiveUpsampling(4, channels=(2,))
+    with torch.autocast('cpu', torch.bfloat16):
+        assert module(torch.randn(2, 4, 2, 2)).dtype == torch.float32
+
+
+def test_the_size_of_the_paper():
+    with torch.device('meta'):
+        module = ProgressiveUpsampling()
+    assert module(torch.empty(1, 1024, 52, 52, device='meta')).shape == (1, 2, 416, 416)
