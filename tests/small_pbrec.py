@@ -78,8 +78,20 @@ def referring_files(folder, localisers=('box', 'mask'), **head):
 
     Returns ``config``, ``checkpoint`` and ``image`` (48 x 64 pixels, on a canvas of 128 x 128).
     """
+    model = referring_model(write_vocabulary(folder / 'vocab.txt'), localisers, **head)
+    files = expression_files(folder, model)
+    if 'box' in localisers:
+        checkpoint = torch.load(files.checkpoint)
+        # Logarithms of distances: boxes of some 40 pixels, which overlap.
+        checkpoint['state_dict']['localisers.box.detector.bbox_head.conv_reg.bias'] += 3
+        torch.save(checkpoint, files.checkpoint)
+    return files
+
+
+def expression_files(folder, model):
+    """Any model of referring expressions with weights drawn at random, as `referring_files`."""
     config = toy_config()
-    config.model = referring_model(write_vocabulary(folder / 'vocab.txt'), localisers, **head)
+    config.model = model
     pipeline = config.test_dataloader.dataset.dataset.pipeline
     pipeline[1] = dict(type='Letterbox', size=128)
     files = SimpleNamespace(
@@ -89,9 +101,6 @@ def referring_files(folder, localisers=('box', 'mask'), **head):
     )
     config.dump(files.config)
     state = randomise(MODELS.build(config.model)).state_dict()
-    if 'box' in localisers:
-        # Logarithms of distances: boxes of some 40 pixels, which overlap.
-        state['localisers.box.detector.bbox_head.conv_reg.bias'] += 3
     torch.save(dict(state_dict=state), files.checkpoint)
     mmcv.imwrite(toy_image(), files.image)
     return files

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from mmengine.structures import InstanceData
 
+from mmground.evaluation.functional import mask_iou
 from mmground.structures import GroundingDataSample, phrase_boxes, phrase_masks
 
 from .panels import grey_image, panel_page, pixel_extent, render_figure, set_title
@@ -39,27 +40,68 @@ def draw_comparison(
     Raises:
         ValueError: If the image is not the sample's.
     """
+    panels = {}
+    for name, own in predictions.items():
+        title = '\n'.join(filter(None, (name, (notes or {}).get(name))))
+        mask = own.masks[phrase].numpy() if 'masks' in own else None
+        panels[title] = (mask, own.bboxes[phrase].tolist() if mask is None else None)
+    return _draw(image, sample, phrase, panels)
+
+
+def draw_stage_masks(image: np.ndarray, sample: GroundingDataSample) -> np.ndarray:
+    """An expression's mask before the first stage of a cascade and after each.
+
+    Args:
+        image: The original image, RGB, (H, W, 3) uint8.
+        sample: An expression with what :meth:`ContextualCascadeHead.predict` gives with
+            ``keep_stages``. The annotation is drawn where there is one, and masks get their IoU
+            with it.
+
+    Returns:
+        RGB, uint8, (height, width, 3).
+
+    Raises:
+        ValueError: If the image is not the sample's, or there are no masks of stages.
+    """
+    if 'stage_masks' not in sample.pred_phrases:
+        raise ValueError(
+            f'sample {sample.sample_id!r} has no masks of stages: set keep_stages=True in '
+            'model.head.test_cfg'
+        )
+    masks = sample.pred_phrases.stage_masks[0].cpu()
+    titles = ['before the stages', *(f'stage {number}' for number in range(1, len(masks)))]
+    if 'gt_regions' in sample and 'masks' in sample.gt_regions:
+        target = phrase_masks(sample.gt_regions.masks, sample.links, 1).cpu()
+        ious = mask_iou(masks, target.expand_as(masks))
+        titles = [f'{title}\nIoU {iou:.2f}' for title, iou in zip(titles, ious, strict=True)]
+    panels = {title: (mask.numpy(), None) for title, mask in zip(titles, masks, strict=True)}
+    return _draw(image, sample, 0, panels)
+
+
+def _draw(
+    image: np.ndarray,
+    sample: GroundingDataSample,
+    phrase: int,
+    panels: Mapping[str, tuple[np.ndarray | None, list[float] | None]],
+) -> np.ndarray:
+    """The image, a phrase's ground truth if there is one, and by its title a mask or a box."""
     if image.shape != (*sample.ori_shape, 3) or image.dtype != np.uint8:
         raise ValueError(
             f'the image of sample {sample.sample_id!r} must be RGB, uint8, of the size '
             f'{tuple(sample.ori_shape)}, got {image.dtype} {image.shape}'
         )
-    figure, panels = panel_page(
-        image, 1 + len(predictions), sample.phrases[phrase].get('text', sample.text)
-    )
-    truth, count = sample.gt_regions, len(sample.phrases)
-    mask = box = None
-    if 'masks' in truth:
-        mask = phrase_masks(truth.masks, sample.links, count)[phrase].numpy()
-    else:
-        box = phrase_boxes(truth.bboxes, sample.links, count)[phrase].tolist()
-    _show(panels[0], image, mask, box)
-    set_title(panels[0], 'ground truth')
-    for axes, (name, own) in zip(panels[1:], predictions.items(), strict=True):
-        mask = own.masks[phrase].numpy() if 'masks' in own else None
-        box = own.bboxes[phrase].tolist() if mask is None else None
+    if 'gt_regions' in sample:
+        truth, count, mask, box = sample.gt_regions, len(sample.phrases), None, None
+        if 'masks' in truth:
+            mask = phrase_masks(truth.masks, sample.links, count)[phrase].cpu().numpy()
+        else:
+            box = phrase_boxes(truth.bboxes, sample.links, count)[phrase].tolist()
+        panels = {'ground truth': (mask, box), **panels}
+    text = sample.phrases[phrase].get('text', sample.text)
+    figure, all_axes = panel_page(image, len(panels), text)
+    for axes, (title, (mask, box)) in zip(all_axes, panels.items(), strict=True):
         _show(axes, image, mask, box)
-        set_title(axes, '\n'.join(filter(None, (name, (notes or {}).get(name)))))
+        set_title(axes, title)
     return render_figure(figure)
 
 

@@ -6,7 +6,7 @@ import torch
 from mmengine.structures import InstanceData
 
 from mmground.structures import GroundingDataSample
-from mmground.visualization import draw_comparison
+from mmground.visualization import draw_comparison, draw_stage_masks
 
 GREY = 200
 
@@ -61,3 +61,26 @@ def test_boxes_are_drawn_where_there_are_no_masks():
 def test_an_image_of_another_size():
     with pytest.raises(ValueError, match=r"sample '7' must be RGB, uint8, of the size \(40, 40\)"):
         draw_comparison(np.zeros((9, 9, 3), np.uint8), _sample(masks=_mask(3)), 0, {})
+
+
+@pytest.mark.parametrize('annotated', [True, False])
+def test_masks_of_stages(annotated):
+    image = np.full((40, 40, 3), GREY, np.uint8)
+    sample = _sample(masks=_mask(40))
+    if not annotated:
+        del sample.gt_regions
+    masks = torch.cat([_mask(rows) for rows in (0, 10, 40)])[None]
+    sample.pred_phrases = InstanceData(stage_masks=masks)
+    picture = draw_stage_masks(image, sample)
+    count = 5 if annotated else 4
+    shares = [_red_share(picture, i / count, (i + 1) / count) for i in range(count)]
+    before, first, second = shares[-3:]
+    assert before == 0 and 0 < 3 * first < second
+    assert (shares[1] > 3 * first) == annotated
+
+
+def test_stages_that_were_not_kept():
+    sample = _sample(masks=_mask(3))
+    sample.pred_phrases = InstanceData(masks=_mask(3))
+    with pytest.raises(ValueError, match="sample '7' has no masks of stages: set keep_stages=True"):
+        draw_stage_masks(np.zeros((40, 40, 3), np.uint8), sample)

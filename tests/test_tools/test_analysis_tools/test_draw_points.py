@@ -94,5 +94,7 @@ def test_mistakes_end_with_one_line(main, files, tmp_path, inputs, message):
 
 def test_models_of_other_families(main, toy_files, tmp_path):
     files = SimpleNamespace(**vars(toy_files))
-    with pytest.raises(SystemExit, match=r'^error: .*PointGroundingHead, such as PBREC, not Toy'):
+    with pytest.raises(
+        SystemExit, match=r'^error: .* with a PointGroundingHead; this one has a Toy'
+    ):
         main(arguments(files, tmp_path / 'out', files.image, 'a red star'))
