@@ -70,6 +70,7 @@ def test_referring_expressions(analyze, tmp_path, capsys):
         'Acc@0.5': 50,
         'mIoU': 50,
         'oIoU': pytest.approx(100 * 250 / 600),
+        'point_acc': 75,
     }
     assert groups['split']['refcoco_testA']['num_expressions'] == 2
     assert groups['type']['size']['mIoU'] == 100
@@ -93,5 +94,9 @@ def test_boxes_only(analyze, tmp_path):
             del entry['mask']
     Path(path).write_text(''.join(json.dumps(line) + '\n' for line in lines))
     analysis = analyze([path, '--out-dir', str(tmp_path / 'out'), '--task', 'referring'])
-    assert analysis['breakdown']['all']['all'].keys() == {'num_expressions', 'Acc@0.5'}
+    assert analysis['breakdown']['all']['all'].keys() == {
+        'num_expressions',
+        'Acc@0.5',
+        'point_acc',
+    }
     assert len(analysis['cases']['worst']) == 5
