@@ -6,4 +6,5 @@ from .layers import *  # noqa: F403
 from .localisers import *  # noqa: F403
 from .losses import *  # noqa: F403
 from .necks import *  # noqa: F403
+from .region_encoders import *  # noqa: F403
 from .text_encoders import *  # noqa: F403

@@ -22,6 +22,8 @@ class TextFeatures:
         truncated: Texts of which the encoder cut something off. Shape (T, ), bool.
         sentence: One feature of each text, where the encoder has such a thing: CLIP's, at
             the end of the text and projected, with channels of its own. Shape (T, D).
+        embeddings: Feature of each piece before it has a context, where the encoder has one.
+            Shape (T, L, E).
     """
 
     pieces: Tensor
@@ -30,6 +32,7 @@ class TextFeatures:
     is_token: Tensor
     truncated: Tensor
     sentence: Tensor | None = None
+    embeddings: Tensor | None = None
 
     def phrase_pieces(self, spans: Tensor, text_index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Find the pieces of phrases that are given as character spans.

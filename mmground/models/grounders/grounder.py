@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 
 import torch
 from mmengine.model import BaseModel, ModuleDict, ModuleList
@@ -22,7 +23,8 @@ class Grounder(BaseModel):
     texts, and each sample's ``image_index`` names its image. A head offers ``loss``,
     ``predict`` and ``tensor``, each of ``(feats, text, data_samples)``, where ``feats`` is a
     tuple of maps and ``text`` a :class:`TextFeatures`. With ``localisers``, ``predict`` also gets
-    what they propose, a dict by their names.
+    what they propose, a dict by their names. With a ``region_encoder``, all three also get a
+    function that describes boxes, see :meth:`describe_regions`.
 
     Args:
         backbone: Config of the image backbone.
@@ -31,9 +33,10 @@ class Grounder(BaseModel):
         neck: Config of the image neck, or a list of them, run in order. A neck with a true
             attribute ``ignore_padding`` also gets the ``valid_mask``, (B, H, W): True on the
             pixels of its input image that are no padding.
+        region_encoder: Config of what describes boxes, from the last map.
         frozen: Names of parts that are not trained: ``'backbone'``, ``'neck'``,
-            ``'neck.0'``, ``'text_encoder'``. They take no gradient, run under ``no_grad``
-            and stay in eval mode. What comes before a frozen part must be frozen too.
+            ``'neck.0'``, ``'region_encoder'``, ``'text_encoder'``. They take no gradient, run under
+            ``no_grad`` and stay in eval mode. What comes before a frozen part must be frozen too.
         dropout_in_frozen: Names of frozen parts that follow the model into training mode
             all the same, so that their dropout is on (the official PPMN's BERT).
         frozen_dtype: ``'bfloat16'`` or ``'float16'`` runs the frozen parts under autocast, in
@@ -55,6 +58,7 @@ class Grounder(BaseModel):
         text_encoder: dict,
         head: dict,
         neck: dict | Sequence[dict] = (),
+        region_encoder: dict | None = None,
         frozen: Sequence[str] = (),
         dropout_in_frozen: Sequence[str] = (),
         frozen_dtype: str | None = None,
@@ -69,6 +73,7 @@ class Grounder(BaseModel):
         necks = [neck] if isinstance(neck, dict) else neck
         self.neck = ModuleList(MODELS.build(cfg) for cfg in necks)
         self.text_encoder = MODELS.build(text_encoder)
+        self.region_encoder = MODELS.build(region_encoder) if region_encoder else None
         self.head = MODELS.build(head)
         self.localisers = ModuleDict(
             {name: MODELS.build(cfg) for name, cfg in (localisers or {}).items() if cfg}
@@ -95,15 +100,21 @@ class Grounder(BaseModel):
         names = set()
         for name in frozen:
             names |= set(image_parts[1:]) if name == 'neck' else {name}
-        unknown = names - {*image_parts, 'text_encoder'}
+        others = ['text_encoder', *(['region_encoder'] if self.region_encoder else [])]
+        unknown = names - {*image_parts, *others}
         if unknown or not set(dropout_in_frozen) <= names:
             raise ValueError(
                 f'frozen={list(frozen)} and dropout_in_frozen={list(dropout_in_frozen)}: parts '
-                f'that can be frozen are {[*image_parts, "neck", "text_encoder"]}, and dropout '
+                f'that can be frozen are {[*image_parts, "neck", *others]}, and dropout '
                 'stays on in frozen parts only'
             )
         trained_first = [name for name in image_parts if name not in names]
-        if trained_first and set(image_parts[image_parts.index(trained_first[0]) :]) & names:
+        behind = (
+            {*image_parts[image_parts.index(trained_first[0]) :], 'region_encoder'}
+            if (trained_first)
+            else set()
+        )
+        if behind & names:
             raise ValueError(
                 f"'{trained_first[0]}' is trained, so no image part behind it can be frozen: it "
                 f'would get no gradient; frozen={list(frozen)}'
@@ -183,6 +194,25 @@ class Grounder(BaseModel):
         sentence = None if text.sentence is None else text.sentence.float()
         return replace(text, pieces=text.pieces.float(), sentence=sentence)
 
+    def describe_regions(
+        self, feats: tuple[Tensor, ...], boxes: Tensor, image_index: Tensor
+    ) -> Tensor:
+        """Features of boxes.
+
+        Args:
+            feats: What :meth:`encode_image` returned, of which the last map is read.
+            boxes: xyxy in pixels of the canvas. Shape (n, 4).
+            image_index: The image of each. Shape (n, ).
+
+        Returns:
+            Shape (n, D).
+        """
+        if 'region_encoder' not in self._frozen:
+            return self.region_encoder(feats[-1], boxes, image_index)
+        with self._as_frozen():
+            described = self.region_encoder(feats[-1], boxes, image_index)
+        return described.float() if self.frozen_dtype else described
+
     @torch.no_grad()
     def localise(
         self, inputs: Tensor, data_samples: Sequence[GroundingDataSample]
@@ -219,18 +249,19 @@ class Grounder(BaseModel):
         """
         feats = self.encode_image(inputs, data_samples)
         text = self.encode_text(data_samples)
+        extra = [partial(self.describe_regions, feats)] if self.region_encoder else []
         if mode == 'loss':
-            return self.head.loss(feats, text, data_samples)
+            return self.head.loss(feats, text, data_samples, *extra)
         if mode == 'predict':
             proposals = self.localise(inputs, data_samples)
             predictions = self.head.predict(
-                feats, text, data_samples, *([proposals] if proposals else [])
+                feats, text, data_samples, *extra, *([proposals] if proposals else [])
             )
             for sample, prediction in zip(data_samples, predictions, strict=True):
                 sample.pred_phrases = prediction
             return data_samples
         if mode == 'tensor':
-            return self.head.tensor(feats, text, data_samples)
+            return self.head.tensor(feats, text, data_samples, *extra)
         raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got '{mode}'")
 
 

@@ -5,6 +5,9 @@ from .deformable_refinement import DeformableRefinement
 from .lcpa import LCPA
 from .lsran import LSRAN
 from .matching_round import MatchingRound, MatchingState
+from .object_graph import ObjectGraph
+from .pair_network import PairNetwork
+from .phrase_decoder import PhraseDecoder
 from .phrase_pixel_head import PhrasePixelHead
 from .phrase_queries import PhraseQueries
 from .point_grounding_head import PointGroundingHead
@@ -13,8 +16,11 @@ from .progressive_alignment import ProgressiveAlignment
 from .progressive_upsampling import ProgressiveUpsampling
 from .refined_pixel_round import RefinedPixelRound
 from .refinement_trace import RefinementTrace, record_refinement, trace_refinement
+from .semantic_similarity import SemanticSimilarity, semantic_similarity
 from .sentence_fusion import SentenceFusion, cell_coordinates
 from .vision_language_encoder import VisionLanguageEncoder
+from .weak_grounding_batch import PhraseBatch, RegionBatch, Stage, WeakGrounding
+from .weak_grounding_head import WeakGroundingHead
 
 __all__ = [
     'LCPA',
@@ -26,6 +32,10 @@ __all__ = [
     'DeformableRefinement',
     'MatchingRound',
     'MatchingState',
+    'ObjectGraph',
+    'PairNetwork',
+    'PhraseBatch',
+    'PhraseDecoder',
     'PhrasePixelHead',
     'PhraseQueries',
     'PixelAggregation',
@@ -35,10 +45,16 @@ __all__ = [
     'ProgressiveUpsampling',
     'RefinedPixelRound',
     'RefinementTrace',
+    'RegionBatch',
     'SKNet',
+    'SemanticSimilarity',
     'SentenceFusion',
+    'Stage',
     'VisionLanguageEncoder',
+    'WeakGrounding',
+    'WeakGroundingHead',
     'cell_coordinates',
     'record_refinement',
+    'semantic_similarity',
     'trace_refinement',
 ]

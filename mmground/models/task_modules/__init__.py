@@ -1,3 +1,4 @@
+from .box_deltas import clip_boxes, decode_boxes, encode_boxes
 from .iou_nms import (
     Candidates,
     boxes_from_distances,
@@ -18,6 +19,9 @@ __all__ = [
     'boxes_from_distances',
     'centerness_target',
     'check_one_phrase',
+    'clip_boxes',
+    'decode_boxes',
+    'encode_boxes',
     'interpolate_scores',
     'iou_nms',
     'massness_target',

@@ -1,0 +1,113 @@
+import torch
+from mmcv.ops import RoIAlign
+from mmdet.models.backbones import ResNet
+from mmdet.models.layers import ResLayer
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from mmground.registry import MODELS
+
+
+def coordinate_map(shape: tuple[int, int], like: Tensor) -> Tensor:
+    """Where each cell of a map is, the middle of the map being 0.
+
+    Args:
+        shape: Size (h, w).
+        like: A tensor for device and type.
+
+    Returns:
+        y and x, ``index / (size / 2) - 1``. Shape (1, 2, h, w).
+    """
+    axes = [
+        torch.arange(size, device=like.device, dtype=like.dtype) / (size / 2) - 1 for size in shape
+    ]
+    return torch.stack(torch.meshgrid(*axes, indexing='ij'))[None]
+
+
+@MODELS.register_module()
+class RegionEncoder(BaseModule):
+    """Describes boxes of images: RoIAlign, and the last stage of a ResNet on each crop.
+
+    The map it reads is the one before that stage (C4). A crop becomes the mean of the stage's
+    output.
+
+    Args:
+        depth: Of the ResNet.
+        base_channels: Channels of its stem.
+        stride: Stride of the stage. As in the official code of ReIR, crops are not made smaller.
+        dilation: Dilation of the stage.
+        style: Where a bottleneck has its stride, ``'pytorch'`` or ``'caffe'``.
+        roi_size: Cells per side of a crop.
+        sampling_ratio: Points per cell and axis.
+        featmap_stride: Pixels of the image per cell of the map.
+        spatial: Whether a crop of the map of coordinates follows, see :func:`coordinate_map`:
+            2 * roi_size ** 2 channels, y first. The paper has it, its official recipe does not.
+        norm_eval: Whether normalisation keeps its running statistics in training mode.
+        init_cfg: Initialisation.
+    """
+
+    def __init__(
+        self,
+        depth: int = 101,
+        base_channels: int = 64,
+        stride: int = 1,
+        dilation: int = 1,
+        style: str = 'pytorch',
+        roi_size: int = 7,
+        sampling_ratio: int = 2,
+        featmap_stride: int = 16,
+        spatial: bool = False,
+        norm_eval: bool = True,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        block, stage_blocks = ResNet.arch_settings[depth]
+        planes = base_channels * 8
+        self.layer4 = ResLayer(
+            block=block,
+            inplanes=base_channels * 4 * block.expansion,
+            planes=planes,
+            num_blocks=stage_blocks[3],
+            stride=stride,
+            dilation=dilation,
+            style=style,
+        )
+        self.pool = RoIAlign(
+            roi_size, 1 / featmap_stride, sampling_ratio, pool_mode='avg', aligned=True
+        )
+        self.spatial = spatial
+        self.norm_eval = norm_eval
+        self.visual_channels = planes * block.expansion
+        self.spatial_channels = 2 * roi_size**2 if spatial else 0
+        self.out_channels = self.visual_channels + self.spatial_channels
+
+    def train(self, mode: bool = True) -> 'RegionEncoder':
+        """Set the mode; normalisation stays as it is with ``norm_eval``."""
+        super().train(mode)
+        if self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def forward(self, feats: Tensor, boxes: Tensor, image_index: Tensor) -> Tensor:
+        """Describe boxes.
+
+        Args:
+            feats: C4 of the B images. Shape (B, C, h, w).
+            boxes: xyxy in pixels of the canvas. Shape (n, 4).
+            image_index: The image of each box. Shape (n, ).
+
+        Returns:
+            Shape (n, out_channels).
+        """
+        if not len(boxes):
+            return feats.new_zeros(0, self.out_channels)
+        rois = torch.cat((image_index[:, None].to(boxes), boxes), dim=1).to(feats)
+        described = self.layer4(self.pool(feats, rois)).mean((2, 3))
+        if not self.spatial:
+            return described
+        # Images of a batch share a canvas, so one map is enough.
+        rois = torch.cat((torch.zeros_like(rois[:, :1]), rois[:, 1:]), dim=1)
+        places = self.pool(coordinate_map(tuple(feats.shape[-2:]), feats), rois)
+        return torch.cat((described, places.flatten(1)), dim=1)
