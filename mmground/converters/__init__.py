@@ -14,11 +14,13 @@ from .detectors import convert_fcos, convert_solo
 from .detectron2_fpn import convert_detectron2_fpn
 from .pbrec import convert_detr_backbone, convert_pbrec
 from .ppmn import convert_ppmn, convert_ppmn_head
+from .reir import convert_bottom_up, convert_reir
 
 __all__ = [
     'PUBLISHED',
     'PublishedWeights',
     'convert_bert',
+    'convert_bottom_up',
     'convert_checkpoint',
     'convert_clip',
     'convert_detectron2_fpn',
@@ -27,6 +29,7 @@ __all__ = [
     'convert_pbrec',
     'convert_ppmn',
     'convert_ppmn_head',
+    'convert_reir',
     'convert_solo',
     'merge_checkpoints',
     'merge_parts',

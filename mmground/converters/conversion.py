@@ -24,6 +24,7 @@ from .detectron2_fpn import convert_detectron2_fpn
 from .drmn import convert_drmn
 from .pbrec import convert_detr_backbone, convert_pbrec
 from .ppmn import convert_ppmn
+from .reir import convert_bottom_up, convert_reir
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class PublishedWeights:
         unpublished: Prefixes of weights of these parts that published files do not have. They
             are all there, or none.
         releases: What is known of files, by their SHA-256.
+        phrase_vocabulary: Whether a decoder of phrases, with a vocabulary of its own, is among the
+            parts.
     """
 
     description: str
@@ -53,6 +56,7 @@ class PublishedWeights:
     has_vocabulary: bool = False
     unpublished: tuple[str, ...] = ()
     releases: Mapping[str, str] = field(default_factory=dict)
+    phrase_vocabulary: bool = False
 
     @property
     def needs_vocabulary(self) -> bool:
@@ -67,6 +71,7 @@ def convert_checkpoint(
     model: Mapping,
     vocab_file: str | None = None,
     trust_checkpoint: bool = False,
+    phrase_vocab_file: str | None = None,
 ) -> dict:
     """Convert a published file; every name and shape must be that of the model.
 
@@ -74,9 +79,10 @@ def convert_checkpoint(
         system: Key of :data:`PUBLISHED`.
         source: The published file.
         model: Config of the model that the weights are for.
-        vocab_file: WordPiece vocabulary of the text encoder, where one is converted.
-            The checkpoint then carries it.
+        vocab_file: Vocabulary of the text encoder, where one is converted: WordPiece of a BERT,
+            words of ReIR. The checkpoint then carries it.
         trust_checkpoint: Load any Python object from the file, which can run any code.
+        phrase_vocab_file: Words that the decoder tells, where one is converted; carried likewise.
 
     Returns:
         A checkpoint: ``state_dict``, and in ``meta`` the ``system``, the ``source`` with
@@ -92,17 +98,31 @@ def convert_checkpoint(
     published = PUBLISHED[system]
     if published.needs_vocabulary and vocab_file is None:
         raise ValueError(
-            f'{source} holds a text encoder, but no vocabulary: give the vocab.txt of its BERT'
+            f'{source} holds a text encoder, but no vocabulary: give the vocab.txt of its BERT, or '
+            'the list of words of its encoder'
         )
-    if vocab_file is not None and not Path(vocab_file).is_file():
-        raise FileNotFoundError(f'vocabulary {vocab_file} does not exist')
+    if published.phrase_vocabulary and phrase_vocab_file is None:
+        raise ValueError(
+            f'{source} holds a decoder of phrases, but no vocabulary of it: give its list of words'
+        )
+    for file in (vocab_file, phrase_vocab_file):
+        if file is not None and not Path(file).is_file():
+            raise FileNotFoundError(f'vocabulary {file} does not exist')
     loaded = published.read(source, trust_checkpoint)
     try:
         weights, dropped = published.convert(loaded)
     except ValueError as error:
         raise ValueError(f'{source} is not {published.description}: {error}') from error
-    expected = _expected_model(model, vocab_file if published.needs_vocabulary else None)
-    if published.needs_vocabulary:
+    expected = _expected_model(
+        model,
+        vocab_file if published.needs_vocabulary else None,
+        phrase_vocab_file if published.phrase_vocabulary else None,
+    )
+    if published.phrase_vocabulary:
+        for part in ('text_encoder', 'head.decoder'):
+            name = f'{part}.vocabulary.vocab'
+            weights[name] = expected.get_buffer(name)
+    elif published.needs_vocabulary:
         weights['text_encoder.vocab'] = _vocabulary(expected.text_encoder, vocab_file)
     _check_layout(weights, expected, published, source)
     groups = Counter(_group(name) for name in dropped)
@@ -226,6 +246,7 @@ def _convert_text_encoder(state_dict: Mapping[str, Tensor]) -> tuple[dict[str, T
 
 
 _PPMN_CONFIG = 'ppmn/ppmn_r101-fpn_4xb12-14e_png.py'
+_REIR_CONFIG = 'reir/reir_r101_4xb10-80k_flickr30k.py'
 _PBREC_CONFIG = 'pbrec/pbrec-mt_r101_4xb32-15e_refcoco.py'
 
 PUBLISHED: dict[str, PublishedWeights] = {
@@ -274,6 +295,21 @@ PUBLISHED: dict[str, PublishedWeights] = {
         _read_detectron2,
         convert_detectron2_fpn,
     ),
+    'reir': PublishedWeights(
+        'an official ReIR checkpoint',
+        ('',),
+        _REIR_CONFIG,
+        _read_dict,
+        convert_reir,
+        phrase_vocabulary=True,
+    ),
+    'bottom-up': PublishedWeights(
+        'a bottom-up-attention detector (R101), of which the backbone is used',
+        ('backbone.', 'region_encoder.'),
+        _REIR_CONFIG,
+        _read_dict,
+        convert_bottom_up,
+    ),
     'bert': PublishedWeights(
         'a BERT', ('text_encoder.',), _PPMN_CONFIG, _read_bert, _convert_text_encoder
     ),
@@ -290,12 +326,17 @@ PUBLISHED: dict[str, PublishedWeights] = {
 }
 
 
-def _expected_model(cfg: Mapping, vocab_file: str | None) -> nn.Module:
+def _expected_model(
+    cfg: Mapping, vocab_file: str | None, phrase_vocab_file: str | None
+) -> nn.Module:
     """The model, or parts without one, without memory for its weights: names and shapes."""
     text_encoder = dict(cfg['text_encoder'])
     if vocab_file is not None or 'vocab_file' in text_encoder:
         text_encoder['vocab_file'] = vocab_file
     cfg = dict(cfg, text_encoder=text_encoder)
+    if phrase_vocab_file is not None:
+        decoder = dict(cfg['head'].get('decoder') or {}, vocab_file=phrase_vocab_file)
+        cfg['head'] = dict(cfg['head'], decoder=decoder)
     with DefaultScope.overwrite_default_scope('mmground'), torch.device('meta'):
         if 'type' in cfg:
             return MODELS.build(cfg)

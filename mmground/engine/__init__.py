@@ -6,6 +6,7 @@ from .hooks import (
     FiniteLossHook,
     FrozenWeightsHook,
     GroundingVisualizationHook,
+    RefinementStartHook,
 )
 from .optim_wrappers import CPUAmpOptimWrapper
 from .param_schedulers import PartMultiStepLR
@@ -20,4 +21,5 @@ __all__ = [
     'FrozenWeightsHook',
     'GroundingVisualizationHook',
     'PartMultiStepLR',
+    'RefinementStartHook',
 ]

@@ -39,7 +39,15 @@ def build_parser() -> argparse.ArgumentParser:
                 '--vocab',
                 required=True,
                 metavar='FILE',
-                help="the BERT's vocab.txt, which the checkpoint then carries",
+                help="the BERT's vocab.txt, or the words of ReIR's encoder, which the checkpoint then "
+                'carries',
+            )
+        if published.phrase_vocabulary:
+            system.add_argument(
+                '--phrase-vocab',
+                required=True,
+                metavar='FILE',
+                help="the words of ReIR's decoder, which the checkpoint then carries",
             )
         system.add_argument(
             '--config',
@@ -94,12 +102,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             check_file(parser, args.config, 'config file')
             vocab_file = getattr(args, 'vocab', None)
-            if vocab_file is not None:
-                check_file(parser, vocab_file, 'vocabulary')
+            phrase_vocab_file = getattr(args, 'phrase_vocab', None)
+            for file in (vocab_file, phrase_vocab_file):
+                if file is not None:
+                    check_file(parser, file, 'vocabulary')
             model = Config.fromfile(args.config).model
             for system, source in {args.system: args.source, **added}.items():
                 parts[source] = convert_checkpoint(
-                    system, source, model, vocab_file, args.trust_checkpoint
+                    system, source, model, vocab_file, args.trust_checkpoint, phrase_vocab_file
                 )
             checkpoint = merge_parts(parts.items()) if added else parts[args.source]
     except ValueError as error:

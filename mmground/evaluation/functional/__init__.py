@@ -5,13 +5,16 @@ from .mask_iou import mask_iou, mask_overlap, pairwise_mask_iou, soft_mask_iou
 from .overall_iou import overall_iou
 from .phrase_groups import label_groups, length_groups, size_groups
 from .proposal_scores import proposal_scores
+from .phrase_boxes import best_ious, centre_hits, recalled
 from .recall_curves import save_recall_curves
 
 __all__ = [
     'average_recall',
+    'best_ious',
     'bootstrap_intervals',
     'box_area',
     'box_iou',
+    'centre_hits',
     'label_groups',
     'length_groups',
     'mask_iou',
@@ -22,6 +25,7 @@ __all__ = [
     'recall_areas',
     'recall_at',
     'recall_curve',
+    'recalled',
     'save_recall_curves',
     'size_groups',
     'soft_mask_iou',
