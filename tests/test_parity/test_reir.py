@@ -19,7 +19,6 @@ from mmground.models.heads import (
     PhraseBatch,
     RegionBatch,
     Stage,
-    WeakGrounding,
     semantic_similarity,
 )
 from mmground.models.layers.masked_softmax import masked_softmax
@@ -310,7 +309,7 @@ def _found(result, phrases, index):
 
 @pytest.mark.parametrize('mode', MODES)
 def test_forward(run, arrays, close, mode):
-    model, phrases, result = run(mode)
+    _, phrases, result = run(mode)
     compared = set()
     for index in IMAGES:
         found = _found(result, phrases, index)

@@ -39,8 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
                 '--vocab',
                 required=True,
                 metavar='FILE',
-                help="the BERT's vocab.txt, or the words of ReIR's encoder, which the checkpoint then "
-                'carries',
+                help="the BERT's vocab.txt, or the words of ReIR's encoder, which the checkpoint "
+                'then carries',
             )
         if published.phrase_vocabulary:
             system.add_argument(

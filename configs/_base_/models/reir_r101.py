@@ -1,10 +1,11 @@
-# ReIR with the official code's sizes. The frozen backbone, of which layer4 describes regions, comes from
-# a bottom-up-attention detector, which convert.py of tools/model_converters converts (bottom-up).
+# ReIR with the official code's sizes. The frozen backbone, of which layer4 describes regions, comes
+# from a bottom-up-attention detector, which convert.py of tools/model_converters converts
+# (bottom-up).
 backbone_checkpoint = 'data/bottom-up-r101/backbone.pth'
 
 model = dict(
     type='Grounder',
-    # BGR as loaded, whole numbers less the mean. Padding to even sizes only: it reaches the regions.
+    # BGR as loaded, whole numbers less the mean. Padding to even sizes, as it reaches the regions.
     data_preprocessor=dict(
         type='GroundingDataPreprocessor',
         mean=[102.9801, 115.9465, 122.7717],

@@ -3,9 +3,9 @@ from .bootstrap import bootstrap_intervals
 from .box_iou import box_area, box_iou
 from .mask_iou import mask_iou, mask_overlap, pairwise_mask_iou, soft_mask_iou
 from .overall_iou import overall_iou
+from .phrase_boxes import best_ious, centre_hits, recalled
 from .phrase_groups import label_groups, length_groups, size_groups
 from .proposal_scores import proposal_scores
-from .phrase_boxes import best_ious, centre_hits, recalled
 from .recall_curves import save_recall_curves
 
 __all__ = [

@@ -26,12 +26,12 @@ class PhraseGroundingMetric(BaseMetric):
     As `ReIR <https://arxiv.org/abs/2103.12989>`_ measures on Flickr30K Entities and ReferItGame. A
     phrase is one mention; phrases without a box do not count.
 
-    - ``Acc@0.5`` to ``Acc@0.8``, the share of phrases whose box has at least that IoU, and ``mIoU``.
+    - ``Acc@0.5`` to ``Acc@0.8``, the share of phrases whose box has that IoU or more, and ``mIoU``.
     - ``PointIt``, the share of those the centre of whose box is inside the true box, borders
       included.
-    - ``R@5`` and ``R@10``, the share for which one of the 5 or 10 candidates of the highest score has
-      an IoU of at least 0.5, and ``R@5_ties``, ``R@10_ties``, for which the official code lets all
-      with the score of the last one count, which is many where scores are 0. Of models that
+    - ``R@5`` and ``R@10``, the share for which one of the 5 or 10 candidates of the highest score
+      has an IoU of at least 0.5, and ``R@5_ties`` and ``R@10_ties``, where all count that score
+      as the last of them does, as in the official code: many, where scores are 0. Of models that
       keep candidates.
     - ``upper_bound``, the share for which one of the proposals has an IoU of at least 0.5: no
       choice among them can be better, but moving them can. Of samples with proposals.

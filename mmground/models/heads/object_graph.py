@@ -48,18 +48,18 @@ class ObjectGraph(BaseModule):
     Nodes are the phrases of a batch, z_i being what phrase i attends to; edges are within texts.
 
     - ``form='official'``: ``omega`` is the masked softmax of
-      ``ReLU(<A z_i, A z_j> / sqrt(edge_channels))`` over the neighbours with a positive one, and the
-      context ``ReLU(M sum_j omega_ij z_j)``. Texts without a relation get none.
+      ``ReLU(<A z_i, A z_j> / sqrt(edge_channels))`` over the neighbours with a positive one, and
+      the context ``ReLU(M sum_j omega_ij z_j)``. Texts without a relation get none.
     - ``form='paper'``: Eqs. 6-7 with one two-layer network F_M,
-      ``z_i + sum_j omega_ij F_M(z_j)`` with the softmax of ``<F_M(z_i), F_M(z_j)>``. A phrase without
-      a neighbour gets z_i.
+      ``z_i + sum_j omega_ij F_M(z_j)`` with the softmax of ``<F_M(z_i), F_M(z_j)>``. A phrase
+      without a neighbour gets z_i.
 
     Args:
         channels: C, of the nodes.
         edge_channels: Channels of A (``'official'`` only).
         form: ``'official'`` or ``'paper'``.
-        edges: Whether the neighbours of a phrase are weighted by ``'attention'`` or
-            ``'uniform'``\\ ly, one over their number (Table 2, without attention).
+        edges: What the neighbours of a phrase are weighted by: ``'attention'``, or ``'uniform'``,
+            one over their number (Table 2, without attention).
 
     Raises:
         ValueError: If there is no such form.

@@ -43,8 +43,8 @@ class SemanticSimilarity(nn.Module):
 
     Args:
         word_vectors: A file of :class:`~mmground.datasets.word_vectors.WordVectors`.
-        classes: Names of the detector's categories, in the order of the proposals' labels, or a
-            text file with one a line.
+        classes: Names of the detector's categories, in the order of the proposals' labels; a
+            ``.txt`` file with one a line; or the file of proposals, which has them.
         form: See :func:`semantic_similarity`.
 
     Raises:
@@ -74,11 +74,24 @@ class SemanticSimilarity(nn.Module):
                 'the head has no vectors of words or no names of categories: set '
                 'model.head.similarity.word_vectors and .classes to those of the data'
             )
-        self._vectors = WordVectors.load(self.word_vectors)
         names = self.classes
-        if isinstance(names, str):
+        if isinstance(names, str) and names.endswith('.txt'):
             names = Path(names).read_text(encoding='utf-8').splitlines()
-        self._categories = _of_names(self._vectors, names)
+        elif isinstance(names, str):
+            from mmground.datasets.proposal_store import ProposalStore
+
+            names = ProposalStore(names).header['classes']
+        self.use(WordVectors.load(self.word_vectors), names)
+
+    def use(self, vectors, names: Sequence[str]) -> None:
+        """Take vectors and names that have been read already.
+
+        Args:
+            vectors: With ``of``, as :class:`~mmground.datasets.word_vectors.WordVectors` has.
+            names: Of the categories.
+        """
+        self._vectors = vectors
+        self._categories = _of_names(vectors, names)
 
     def forward(self, phrases: Sequence[Sequence[str]], labels: Tensor, owner: Tensor) -> Tensor:
         """Compare phrases with the proposals of their images.

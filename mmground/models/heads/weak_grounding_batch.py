@@ -59,8 +59,8 @@ class RegionBatch:
             other = first.setdefault(sample.image_index, sample)
             if not torch.equal(other.proposals.bboxes, sample.proposals.bboxes):
                 raise ValueError(
-                    f'the samples {other.sample_id!r} and {sample.sample_id!r} are of one image but '
-                    'have different proposals: give them the same, or set share_images=False'
+                    f'the samples {other.sample_id!r} and {sample.sample_id!r} are of one image '
+                    'but have different proposals: give them the same, or set share_images=False'
                 )
         samples = [first[index] for index in range(len(first))]
         counts = torch.tensor([len(sample.proposals.bboxes) for sample in samples])

@@ -26,11 +26,11 @@ class WeakGroundingHead(BaseModule):
 
     `Relation-aware Instance Refinement for Weakly Supervised Visual Grounding
     <https://arxiv.org/abs/2103.12989>`_. Every phrase is matched with the proposals of its image
-    (coarse, Sec. 3.2.2); the best K are moved by their predicted offsets and described anew; phrases
-    that are related exchange what they see (:class:`ObjectGraph`, Sec. 3.2.3); and the K are matched
-    again (fine, Sec. 3.2.4). What a phrase attends to must let a decoder rebuild the phrase, tell how
-    phrases are related, and match the text better than the images of other texts do; offsets learn
-    from the most confident proposal (Sec. 3.3).
+    (coarse, Sec. 3.2.2); the best K are moved by their predicted offsets and described anew;
+    phrases that are related exchange what they see (:class:`ObjectGraph`, Sec. 3.2.3); and the K
+    are matched again (fine, Sec. 3.2.4). What a phrase attends to must let a decoder rebuild the
+    phrase, tell how phrases are related, and match the text better than the images of other texts
+    do; offsets learn from the most confident proposal (Sec. 3.3).
 
     Defaults are the official code's forms, and the paper's are settings. All texts of a batch
     are computed together.
@@ -44,19 +44,20 @@ class WeakGroundingHead(BaseModule):
         joint_channels: Width in which images and texts are compared.
         topk: K.
         num_stages: 2, or 1 for coarse matching alone.
-        matcher_channels: Hidden channels of F_cls. None is a single linear layer, as in the official
-            code, whose score of a region does not depend on the phrase; the paper's Eq. 2 has two.
+        matcher_channels: Hidden channels of F_cls. None is a single linear layer, as in the
+            official code, whose score of a region does not depend on the phrase; the paper's
+            Eq. 2 has two.
         regressor_channels: Hidden channels of F_reg. None: boxes are not moved.
         regress_with_phrase: Whether F_reg sees the phrase (Table 2: ``w/o x_q``).
         similarity: Config of s^a, a :class:`SemanticSimilarity`; its ``form='paper'`` also lets all
             proposals take part in the softmax, not those with s^a > 0 alone.
-        unmatched: What a phrase attends to that is similar to no proposal: ``'zero'``, nothing, so
-            that its box is arbitrary; or ``'scores'``, the softmax without s^a.
+        unmatched: What a phrase attends to that is similar to no proposal: ``'zero'``, nothing,
+            so that its box is that of the first proposal; or ``'scores'``, the softmax without s^a.
         graph: Config of the :class:`ObjectGraph`. None leaves it out.
         decoder: Config of the :class:`PhraseDecoder`.
         num_relations: C_r, relations to tell apart; 0 tells none.
-        fine_context: What z^f is weighted with: ``'fused'``, as the official code, or ``'fine'``, as
-            the paper.
+        fine_context: What z^f is weighted with: ``'fused'``, as the official code, or ``'fine'``,
+            as the paper.
         fusion: What Eq. 11 multiplies at inference: the ``'attention'`` of both stages, as the
             official code, or their ``'scores'``, as the paper.
         per_image_bn: Whether batch normalisation in training has statistics for each image and
@@ -71,11 +72,11 @@ class WeakGroundingHead(BaseModule):
             Eq. 14.
         rank_stages: Stages that are ranked.
         reg_start: Since when offsets are trained: ``'always'``, as the official code, where only
-            their use starts later, or ``'refining'``, as the paper.
+            their use starts later, or ``'refining'``, since boxes are moved, as the paper.
         detach_boxes: Whether the refined boxes are constants to the loss of the fine offsets. The
             official code lets their gradient through.
-        reduction: How losses of texts are put together: ``'sum'``, as the official code, so that the
-            learning rate belongs to a batch size, or ``'mean'``.
+        reduction: How losses of texts are put together: ``'sum'``, as the official code, so that
+            the learning rate belongs to a batch size, or ``'mean'``.
         ignore_same_image: Whether other texts of the same image are no negatives of the ranking
             loss.
         test_cfg: ``refine``, whether boxes are moved at inference (True), and ``keep_candidates``,

@@ -116,7 +116,9 @@ class SegmentBatchNorm1d(nn.BatchNorm1d):
         if not self.per_segment:
             passes = [own.select(own.counts.new_zeros(1)) for own in passes]
         # Segment 0 of each pass, segment 1 of each pass, and so on.
-        mean, var, counts = (torch.stack(own, dim=1).flatten(0, 1) for own in zip(*passes))
+        mean, var, counts = (
+            torch.stack(own, dim=1).flatten(0, 1) for own in zip(*passes, strict=True)
+        )
         seen = counts > (1 if self.single_row == 'running' else 0)
         mean, var, counts = mean[seen], var[seen], counts[seen]
         unbiased = var * (counts / (counts - 1).clamp(min=1))[:, None]

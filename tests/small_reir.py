@@ -1,0 +1,139 @@
+"""A ReIR of a few thousand parameters, and samples that it can eat."""
+
+import json
+
+import torch
+from mmengine.structures import InstanceData
+
+from mmground.registry import MODELS
+from mmground.structures import Geometry, GroundingDataSample, parse_markup
+
+WORDS = ['a', 'red', 'star', 'blue', 'ring', 'is', 'on', 'near', 'the', 'grass', 'two', 'big']
+CLASSES = ('star', 'ring', 'grass', 'box')
+DIMS = 6
+
+
+class WordTable:
+    """Vectors of words, drawn by their letters; ``box`` and ``is`` have none."""
+
+    @staticmethod
+    def of(words):
+        """Vectors (n, D), and which are known."""
+        rows = []
+        for word in words:
+            generator = torch.Generator().manual_seed(sum(word.encode()))
+            # Positive, so that all are similar.
+            rows.append(torch.rand(DIMS, generator=generator) + 0.1)
+        known = torch.tensor([word not in ('box', 'is') for word in words])
+        return torch.stack(rows) * known[:, None], known
+
+
+def small_reir(folder, **head):
+    """Config of a small ReIR; keyword arguments replace keys of its head."""
+    vocab_file = folder / 'words.txt'
+    vocab_file.write_text('\n'.join(WORDS) + '\n')
+    phrase_vocab_file = folder / 'phrase_words.json'
+    phrase_vocab_file.write_text(json.dumps(WORDS[:5] + WORDS[9:10]))
+    return dict(
+        type='Grounder',
+        data_preprocessor=dict(
+            type='GroundingDataPreprocessor',
+            mean=[103.0, 116.0, 123.0],
+            std=[60.0] * 3,
+            pad_size_divisor=2,
+        ),
+        backbone=dict(
+            type='mmdet.ResNet',
+            depth=18,
+            base_channels=8,
+            num_stages=3,
+            strides=(1, 2, 2),
+            dilations=(1, 1, 1),
+            out_indices=(2,),
+            norm_eval=True,
+        ),
+        region_encoder=dict(type='RegionEncoder', depth=18, base_channels=8),
+        text_encoder=dict(
+            type='WordRNNEncoder', vocab_file=str(vocab_file), embed_channels=16, channels=16
+        ),
+        head=dict(
+            type='WeakGroundingHead',
+            in_channels=64,
+            text_channels=16,
+            channels=16,
+            joint_channels=8,
+            topk=3,
+            regressor_channels=12,
+            graph=dict(type='ObjectGraph', edge_channels=8),
+            decoder=dict(type='PhraseDecoder', vocab_file=str(phrase_vocab_file)),
+            num_relations=3,
+            loss_rank=dict(type='ImageTextRankingLoss'),
+        )
+        | head,
+        frozen=['backbone', 'region_encoder'],
+    )
+
+
+def build(folder, **head):
+    """Build the small model with reproducible weights and its word vectors."""
+    torch.manual_seed(0)
+    model = MODELS.build(small_reir(folder, **head))
+    return with_vectors(model)
+
+
+def with_vectors(model):
+    """Give a model the word vectors, which are not a part of checkpoints."""
+    model.head.similarity.use(WordTable(), CLASSES)
+    return model
+
+
+def caption(text, path='a.jpg', img_shape=(66, 90), num=6, relations=(), gt=True):
+    """An image, shown at its own size, and a caption whose phrases are in brackets."""
+    plain, phrases = parse_markup(text)
+    generator = torch.Generator().manual_seed(sum(path.encode()))
+    height, width = img_shape
+    sample = GroundingDataSample(
+        metainfo=dict(
+            sample_id=f'{path}:{text}',
+            img_id=path,
+            img_path=path,
+            text=plain,
+            phrases=[dict(phrase, type='things') for phrase in phrases],
+            ori_shape=img_shape,
+            img_shape=img_shape,
+            geometry=Geometry(img_shape, img_shape),
+        )
+    )
+    corners = torch.rand(num, 2, 2, generator=generator).sort(1).values
+    boxes = corners.flatten(1) * 0.5 * torch.tensor([width, height] * 2)
+    boxes[:, 2:] += torch.tensor([width, height]) * 0.4
+    # The first ones overlap, so that there are neighbours to learn from.
+    boxes[1] = boxes[0] + torch.tensor([1.0, 0.0, 2.0, 1.0])
+    sample.proposals = InstanceData(
+        bboxes=boxes,
+        labels=torch.randint(len(CLASSES), (num,), generator=generator),
+        scores=torch.linspace(0.9, 0.1, num),
+    )
+    if relations:
+        sample.relations = torch.tensor([pair for pair, _ in relations])
+        sample.relation_labels = torch.zeros(len(relations), 3, dtype=torch.bool)
+        for row, (_, predicates) in zip(sample.relation_labels, relations, strict=True):
+            row[list(predicates)] = True
+    if gt:
+        sample.gt_regions = InstanceData(bboxes=boxes[: len(phrases)].clone())
+        sample.links = torch.arange(len(phrases))[:, None].expand(-1, 2).clone()
+    pixels = torch.randint(256, (3, *img_shape), generator=generator).to(torch.uint8)
+    return pixels, sample
+
+
+def captions(**kwargs):
+    """Three captions of two images, with and without relations."""
+    return [
+        caption(
+            '[a red star] is on [the grass] near [two rings]',
+            relations=[((0, 1), [0, 2]), ((0, 2), [])],
+            **kwargs,
+        ),
+        caption('[a blue ring] near [a star]', 'b.jpg', (50, 64), 4, [((0, 1), [1])], **kwargs),
+        caption('[the big ring]', **kwargs),
+    ]

@@ -1,0 +1,339 @@
+import pytest
+import torch
+from mmengine.structures import InstanceData
+from small_ppmn import batch
+from small_reir import build, caption, captions, with_vectors
+
+from mmground.models.heads import PhraseBatch, RegionBatch
+from mmground.registry import MODELS
+
+ALL = {
+    f'loss_{name}_{stage}' for name in ('rec', 'reg', 'rank') for stage in ('coarse', 'fine')
+} | {'loss_rel'}
+COUNTS = {'dropped_phrases', 'unmatched_phrases', 'unknown_words'}
+
+
+def _losses(model, pairs=None):
+    return model(**model.data_preprocessor(batch(*(pairs or captions()))), mode='loss')
+
+
+def _assert_trained(model, without=()):
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            assert parameter.grad is None, name
+        elif not name.startswith(tuple(without)):
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+
+
+def test_losses_and_gradients(tmp_path):
+    model = build(tmp_path, rec_stages=['coarse', 'fine']).train()
+    assert not model.region_encoder.training
+    losses = _losses(model)
+    assert losses.keys() == ALL | COUNTS
+    assert losses['loss_reg_coarse'] > 0
+    assert losses['loss_rank_fine'] > 0
+    # "two" and "rings", "big", of which the decoder has none; the encoder lacks "rings" only.
+    assert losses['unknown_words'] == 3
+    assert losses['dropped_phrases'] == losses['unmatched_phrases'] == 0
+    model.parse_losses(losses)[0].backward()
+    _assert_trained(model)
+
+
+@pytest.mark.parametrize(
+    'head',
+    [
+        dict(
+            num_stages=1,
+            graph=None,
+            num_relations=0,
+            rec_stages=['coarse'],
+            rank_stages=['coarse'],
+            regressor_channels=None,
+        ),
+        dict(regressor_channels=None),
+        dict(regress_with_phrase=False),
+        dict(graph=dict(edges='uniform')),
+        dict(graph=dict(form='paper')),
+        dict(graph=dict(form='paper', edges='uniform')),
+        dict(matcher_channels=8),
+        dict(similarity=dict(form='paper'), unmatched='scores'),
+        dict(fine_context='fine', fusion='scores', reg_start='refining', detach_boxes=True),
+        dict(loss_rel=dict(type='RelationLoss', form='ce'), reduction='mean'),
+        dict(loss_rank=None, rank_stages=[]),
+        dict(per_image_bn=False, single_phrase_bn='running', ignore_same_image=True),
+        dict(topk=40),
+    ],
+)
+def test_every_form_learns_and_predicts(tmp_path, head):
+    model = build(tmp_path, **head).train()
+    losses = _losses(model)
+    total = model.parse_losses(losses)[0]
+    assert total.isfinite()
+    total.backward()
+    _assert_trained(model, without=('head.image_proj',) if head.get('rank_stages') == [] else ())
+    with torch.no_grad():
+        results = model.eval().test_step(batch(*captions()))
+    for sample in results:
+        height, width = sample.ori_shape
+        boxes = sample.pred_phrases.bboxes
+        assert boxes.shape == (len(sample.phrases), 4)
+        assert (boxes >= 0).all()
+        assert (boxes <= torch.tensor([width, height] * 2)).all()
+        assert ('bboxes_fine' in sample.pred_phrases) == (head.get('num_stages') != 1)
+
+
+def test_training_never_reads_a_box_of_a_phrase(tmp_path):
+    """Without boxes, and with those of others, every loss is the same, bit for bit."""
+    model = build(tmp_path, rec_stages=['coarse', 'fine']).train()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    expected = _losses(model)
+    shuffled, wrong = captions(), captions()
+    for _, sample in shuffled:
+        sample.gt_regions = InstanceData(bboxes=sample.gt_regions.bboxes.flip(0))
+        sample.links = sample.links[torch.randperm(len(sample.links))].flip(1)
+    for _, sample in wrong:
+        sample.gt_regions.bboxes.fill_(torch.nan)
+    for pairs in (captions(gt=False), shuffled, wrong):
+        model.load_state_dict(state)
+        losses = _losses(model, pairs)
+        assert losses.keys() == expected.keys()
+        for name, value in losses.items():
+            assert torch.equal(value, expected[name]), name
+
+
+def test_a_batch_is_what_its_texts_are_alone(tmp_path):
+    """Also those of an image of fewer proposals, which are padded."""
+    model = build(tmp_path).eval()
+    with torch.no_grad():
+        together = model.test_step(batch(*captions()))
+        for index, own in enumerate(together):
+            (alone,) = model.test_step(batch(captions()[index]))
+            assert own.pred_phrases.keys() == alone.pred_phrases.keys()
+            for name, value in alone.pred_phrases.items():
+                torch.testing.assert_close(own.pred_phrases[name], value, msg=name)
+
+
+def test_training_of_a_batch_is_that_of_its_texts(tmp_path):
+    """With statistics of each image: losses but for the ranking, and running statistics."""
+    pairs = captions()[:2]
+    together, apart = build(tmp_path).train(), build(tmp_path).train()
+    losses = _losses(together, pairs)
+    singles = [_losses(apart, [pair]) for pair in pairs]
+    for name in ALL - {'loss_rank_coarse', 'loss_rank_fine', 'loss_rec_coarse'}:
+        expected = sum(single[name] for single in singles)
+        torch.testing.assert_close(losses[name], expected, msg=name, atol=1e-5, rtol=1e-4)
+    for norm in ('visual_norm', 'phrase_norm'):
+        ours, theirs = (getattr(model.head, norm).state_dict() for model in (together, apart))
+        for name, value in theirs.items():
+            torch.testing.assert_close(ours[name], value, msg=f'{norm}.{name}')
+    assert together.head.visual_norm.num_batches_tracked == 4
+
+
+def test_a_small_example_by_hand(tmp_path):
+    """One phrase and its proposals, computed with loops over pairs."""
+    model = build(tmp_path, graph=None, num_relations=0).eval()
+    head = model.head
+    pair = caption('[a red star]')
+    data = model.data_preprocessor(batch(pair))
+    with torch.no_grad():
+        feats = model.encode_image(data['inputs'])
+        text = model.encode_text(data['data_samples'])
+
+        def describe(boxes, image_index):
+            return model.describe_regions(feats, boxes, image_index)
+
+        result, phrases = head.ground(text, data['data_samples'], describe)
+        phrase = head.phrase_norm(phrases.features, phrases.text_index, 1)[0][0]
+        boxes = pair[1].proposals.bboxes
+        scores, moved, regions = [], [], []
+        for box in boxes:
+            region = describe(box[None], torch.zeros(1, dtype=torch.int64))
+            region = head.visual_embedding(region).relu()
+            region = head.visual_norm(region, torch.zeros(1, dtype=torch.int64), 1)[0][0]
+            joined = torch.cat((phrase, region))
+            scores.append(head.matcher.layers(joined)[0])
+            moved.append(head.box_regressor.layers(joined))
+            regions.append(region)
+        logits = torch.stack(scores) * phrases.semantic[0]
+        weights = logits.exp()
+        # A part in a million stands in the denominator, of exponentials of at most 1.
+        shifted = (logits - logits.max()).exp()
+        attention = shifted / (shifted.sum() + 1e-6)
+        torch.testing.assert_close(attention, weights / weights.sum(), atol=2e-6, rtol=0)
+    assert (phrases.semantic > 0).all()
+    torch.testing.assert_close(result.coarse.attention[0], attention)
+    torch.testing.assert_close(result.coarse.deltas[0], torch.stack(moved))
+    context = sum(own * region for own, region in zip(attention, regions, strict=True))
+    torch.testing.assert_close(result.coarse.context[0], context)
+    best = attention.argsort(descending=True)[:3]
+    assert torch.equal(result.topk[0], best)
+    torch.testing.assert_close(result.fused[0], attention[best] * result.fine.attention[0])
+
+
+def test_refining_is_a_switch_of_training_and_of_inference(tmp_path):
+    model = build(tmp_path)
+    data = batch(*captions())
+
+    def moved(mode, **settings):
+        model.train(mode)
+        model.head.refining = settings.get('refining', True)
+        model.head.test_cfg['refine'] = settings.get('refine', True)
+        with torch.no_grad():
+            return model(**model.data_preprocessor(data), mode='tensor').refining
+
+    assert moved(True, refine=False)
+    assert not moved(True, refining=False)
+    assert moved(False, refining=False)
+    assert not moved(False, refine=False)
+
+
+def test_boxes_without_refinement_are_proposals(tmp_path):
+    model = build(tmp_path, test_cfg=dict(refine=False)).eval()
+    with torch.no_grad():
+        for sample in model.test_step(batch(*captions())):
+            known = {tuple(box) for box in sample.proposals.bboxes.tolist()}
+            for name in ('bboxes', 'bboxes_coarse', 'bboxes_fine', 'bboxes_initial'):
+                for box in sample.pred_phrases[name]:
+                    assert min(abs(box - torch.tensor(own)).max() for own in known) < 1e-4
+
+
+def test_a_phrase_without_known_words(tmp_path):
+    pair = caption('[is] near [a star]')
+    for unmatched in ('zero', 'scores'):
+        model = build(tmp_path, unmatched=unmatched).eval()
+        with torch.no_grad():
+            (sample,) = model.test_step(batch(pair))
+        found = sample.pred_phrases
+        assert found.unmatched.tolist() == [unmatched == 'zero', False]
+        assert (found.candidate_scores[0].sum() > 0.9) == (unmatched == 'scores')
+        assert found.bboxes.isfinite().all()
+
+
+def test_a_checkpoint_carries_both_vocabularies(tmp_path):
+    model = build(tmp_path).eval()
+    cfg = dict(tmp_path=tmp_path)
+    path = tmp_path / 'model.pth'
+    torch.save(model.state_dict(), path)
+    from small_reir import small_reir
+
+    cfg = small_reir(tmp_path)
+    cfg['text_encoder']['vocab_file'] = 'nowhere.txt'
+    cfg['head']['decoder']['vocab_file'] = 'nowhere.txt'
+    other = with_vectors(MODELS.build(cfg)).eval()
+    with pytest.raises(RuntimeError, match=r'no vocabulary.*nowhere\.txt'):
+        other.test_step(batch(caption('[a star]')))
+    names = other.load_state_dict(torch.load(path, weights_only=True), strict=True)
+    assert not names.missing_keys
+    with torch.no_grad():
+        for own, theirs in zip(
+            other.test_step(batch(*captions())), model.test_step(batch(*captions())), strict=True
+        ):
+            assert torch.equal(own.pred_phrases.bboxes, theirs.pred_phrases.bboxes)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16])
+def test_mixed_precision(tmp_path, dtype):
+    model = build(tmp_path).train()
+    with torch.autocast('cpu', dtype):
+        losses = _losses(model)
+    model.parse_losses(losses)[0].backward()
+    _assert_trained(model)
+    exact = _losses(build(tmp_path).train())
+    for name in ('loss_rec_fine', 'loss_rel', 'loss_rank_coarse'):
+        assert losses[name].dtype == torch.float32
+        torch.testing.assert_close(losses[name], exact[name], rtol=0.05, atol=0.05)
+
+
+def test_regions_are_those_of_a_direct_computation(tmp_path):
+    """RoIAlign and layer4 on images padded to even sizes."""
+    from mmcv.ops import roi_align
+
+    model = build(tmp_path).eval()
+    pairs = [caption('[a star]', img_shape=(65, 91)), caption('[a ring]', 'b.jpg', (50, 61))]
+    data = model.data_preprocessor(batch(*pairs))
+    assert data['inputs'].shape[-2:] == (66, 92)
+    regions = RegionBatch.pack(data['data_samples'], 'cpu')
+    boxes, image_index = regions.rows()
+    with torch.no_grad():
+        feats = model.encode_image(data['inputs'])
+        ours = model.describe_regions(feats, boxes, image_index)
+        row = 0
+        for index, (pixels, sample) in enumerate(pairs):
+            mean = torch.tensor([103.0, 116.0, 123.0])[:, None, None]
+            canvas = torch.zeros(1, 3, 66, 92)
+            canvas[0, :, : pixels.shape[1], : pixels.shape[2]] = (pixels.float() - mean) / 60
+            (c4,) = model.backbone(canvas)
+            own = sample.proposals.bboxes
+            rois = torch.cat((torch.zeros(len(own), 1), own), 1)
+            crops = roi_align(c4, rois, (7, 7), 1 / 16, 2, 'avg', True)
+            for block in model.region_encoder.layer4:
+                crops = block(crops)
+            assert index == image_index[row]
+            torch.testing.assert_close(ours[row : row + len(own)], crops.mean((2, 3)))
+            row += len(own)
+    assert row == len(ours)
+
+
+def test_spatial_features(tmp_path):
+    from small_reir import small_reir
+
+    cfg = small_reir(tmp_path, spatial_channels=98)
+    cfg['region_encoder']['spatial'] = True
+    model = with_vectors(MODELS.build(cfg)).eval()
+    feats = (torch.zeros(1, 32, 8, 10),)
+    # A crop of 7 x 7 whole cells: their centres.
+    box = torch.tensor([[16.0, 16.0, 128.0, 128.0]])
+    with torch.no_grad():
+        described = model.describe_regions(feats, box, torch.zeros(1, dtype=torch.int64))
+        assert described.shape == (1, 64 + 98)
+        rows, columns = described[0, 64:].view(2, 7, 7)
+        cells = torch.arange(1, 8)
+        # Past the last row of the map, its own value is repeated.
+        torch.testing.assert_close(rows[:6, 0], cells[:6] / 4 - 1.0)
+        torch.testing.assert_close(columns[0], cells / 5 - 1.0)
+        assert model.test_step(batch(*captions()))[0].pred_phrases.bboxes.isfinite().all()
+
+
+def test_what_is_wrong_is_said(tmp_path):
+    model = build(tmp_path)
+    pixels, sample = caption('[a star]')
+    del sample.proposals
+    with pytest.raises(ValueError, match='has no proposals: add LoadProposals'):
+        _losses(model, [(pixels, sample)])
+    pairs = [caption('[a star]'), caption('[a ring]')]
+    pairs[1][1].proposals.bboxes[0] += 1
+    with pytest.raises(ValueError, match='of one image but have different proposals'):
+        _losses(model, pairs)
+    pixels, sample = caption('[a star] near [a ring]', relations=[((0, 1), [0])])
+    sample.relation_labels = torch.ones(1, 5, dtype=torch.bool)
+    with pytest.raises(ValueError, match='of 5 relations, but the model tells 3'):
+        _losses(model, [(pixels, sample)])
+    model.head.similarity._vectors = None
+    with pytest.raises(RuntimeError, match='no vectors of words'):
+        _losses(model)
+    for head, message in (
+        (dict(num_stages=3), 'num_stages must be'),
+        (dict(rec_stages=['final']), 'rec_stages must be'),
+        (dict(num_stages=1, rec_stages=['coarse'], rank_stages=[]), 'of the fine stage'),
+        (dict(channels=8), 'must be equal'),
+        (dict(fusion='sum'), 'fusion must be'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build(tmp_path, **head)
+
+
+def test_phrases_are_packed(tmp_path):
+    model = build(tmp_path)
+    samples = model.data_preprocessor(batch(*captions()))['data_samples']
+    phrases = PhraseBatch.pack(model.encode_text(samples), samples)
+    assert phrases.words[0] == ['a', 'red', 'star']
+    assert phrases.text_index.tolist() == [0, 0, 0, 1, 1, 2]
+    assert phrases.owner.tolist() == [0, 0, 0, 1, 1, 0]
+    assert phrases.edges.tolist() == [[0, 1], [0, 2], [3, 4]]
+    assert phrases.edge_labels.sum(1).tolist() == [2, 0, 1]
+    text = model.encode_text(samples)
+    torch.testing.assert_close(phrases.features[1], text.pieces[0, 5:7].mean(0))
+    torch.testing.assert_close(phrases.sentences[2], text.pieces[2, :3].mean(0))
+    assert torch.equal(phrases.embeddings[1, :2], text.embeddings[0, 5:7])
+    assert not phrases.embeddings[1, 2:].any()
