@@ -1,0 +1,21 @@
+# The paper's text, wherever the official code differs from it.
+_base_ = '../reir_r101_4xb10-80k_flickr30k.py'
+
+model = dict(
+    region_encoder=dict(spatial=True),
+    text_encoder=dict(rnn='lstm'),
+    head=dict(
+        spatial_channels=98,
+        matcher_channels=256,
+        similarity=dict(form='paper'),
+        graph=dict(form='paper'),
+        decoder=dict(rnn='lstm'),
+        fine_context='fine',
+        fusion='scores',
+        loss_reg=dict(score_gap=0.0),
+        loss_rel=dict(form='ce'),
+        rec_stages=['coarse', 'fine'],
+        reg_start='refining',
+        detach_boxes=True,
+    ),
+)
