@@ -1,6 +1,6 @@
-# ReIR on ReferItGame. An expression is one phrase, so there are no relations; and normalisation, which
-# has nothing but one phrase in an image, takes the statistics of the batch. The paper's settings are in
-# a supplement that is not available: these are this project's.
+# ReIR on ReferItGame. An expression is one phrase, so there are no relations; and normalisation,
+# which has nothing but one phrase in an image, takes the statistics of the batch. The paper has its
+# settings in a supplement that is not available: these are of this project.
 _base_ = [
     '../_base_/models/reir_r101.py',
     '../_base_/datasets/referitgame.py',

@@ -1,5 +1,5 @@
-# ReIR, Sec. 4.2 and official code: SGD at 1e-3 after 500 iterations of warm-up, a tenth from 32k and
-# from 40k on, 80k iterations; boxes are moved from iteration 7501 on (from 0).
+# ReIR, Sec. 4.2 and official code: SGD at 1e-3 after 500 iterations of warm-up, a tenth from 32k
+# and from 40k on, 80k iterations.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=1e-3, momentum=0.9, weight_decay=5e-4),
