@@ -126,7 +126,7 @@ def caption(text, path='a.jpg', img_shape=(66, 90), num=6, relations=(), gt=True
     return pixels, sample
 
 
-def captions(**kwargs):
+def captions(other_shape=(50, 64), **kwargs):
     """Three captions of two images, with and without relations."""
     return [
         caption(
@@ -134,6 +134,6 @@ def captions(**kwargs):
             relations=[((0, 1), [0, 2]), ((0, 2), [])],
             **kwargs,
         ),
-        caption('[a blue ring] near [a star]', 'b.jpg', (50, 64), 4, [((0, 1), [1])], **kwargs),
+        caption('[a blue ring] near [a star]', 'b.jpg', other_shape, 4, [((0, 1), [1])], **kwargs),
         caption('[the big ring]', **kwargs),
     ]

@@ -74,6 +74,7 @@ def _measures(evaluator):
     metric = registry.METRICS.build(evaluator)
     names = dict(
         PNGMetric=lambda: [f'{protocol}/AR' for protocol in metric.protocols],
+        PhraseGroundingMetric=lambda: ['Acc@0.5', 'PointIt'],
         ReferringMetric=lambda: [
             f'{protocol}/{measure}'
             for protocol in metric.protocols

@@ -3,10 +3,12 @@ import torch
 
 from mmground.converters import (
     convert_bert,
+    convert_bottom_up,
     convert_detectron2_fpn,
     convert_detr_backbone,
     convert_pbrec,
     convert_ppmn,
+    convert_reir,
 )
 
 
@@ -94,3 +96,42 @@ def test_pbrec_names_what_is_wrong():
         convert_pbrec(dict(model=wrong))
     with pytest.raises(ValueError, match=r'1 parameters.*: bert\.pooler'):
         convert_detr_backbone(dict(model=_tensors('bert.pooler')))
+
+
+def test_reir_folds_the_copies_of_its_backbone():
+    base = _tensors('0.weight', '1.running_var', '6.22.downsample.1.bias')
+    top = _tensors('0.2.conv3.weight')
+    weights = {}
+    for prefix in ('backbone.RCNN_base.', 'backbone_base.'):
+        weights |= {prefix + name: value for name, value in base.items()}
+    for prefix in ('backbone.RCNN_top.', 'backbone_top.', 'weakly_vg_head.rcnn_top.'):
+        weights |= {prefix + name: value for name, value in top.items()}
+    weights |= _tensors('weakly_vg_head.vis2rel.bias', 'weakly_vg_head.spatial_trans.0.weight')
+    wrapped = {f'module.{name}': value for name, value in weights.items()}
+    for checkpoint in (weights, dict(model=wrapped, iteration=3)):
+        renamed, dropped = convert_reir(checkpoint)
+        assert set(renamed) == {
+            'backbone.conv1.weight',
+            'backbone.bn1.running_var',
+            'backbone.bn1.num_batches_tracked',
+            'backbone.layer3.22.downsample.1.bias',
+            'region_encoder.layer4.2.conv3.weight',
+            'head.relation.2.bias',
+            'head.spatial_embedding.weight',
+        }
+        assert len(dropped) == 3 + 2
+    weights['backbone_top.0.2.conv3.weight'] = torch.ones(1)
+    with pytest.raises(ValueError, match=r'copies.*differ: backbone_top\.0\.2\.conv3\.weight'):
+        convert_reir(weights)
+    with pytest.raises(ValueError, match='holds no weights'):
+        convert_reir(dict(model={}))
+    with pytest.raises(ValueError, match=r'1 parameters.*RCNN_other'):
+        convert_bottom_up(_tensors('RCNN_base.0.weight', 'RCNN_other.weight'))
+
+
+def test_counters_of_a_file_that_has_them_are_kept():
+    weights = _tensors('RCNN_base.1.running_var', 'RCNN_base.4.0.bn1.running_var')
+    weights['RCNN_base.1.num_batches_tracked'] = torch.tensor(7)
+    renamed, _ = convert_bottom_up(weights)
+    assert renamed['backbone.bn1.num_batches_tracked'] == 7
+    assert renamed['backbone.layer1.0.bn1.num_batches_tracked'] == 0

@@ -67,13 +67,13 @@ class SemanticSimilarity(nn.Module):
         self._categories: Tensor | None = None
 
     def _load(self) -> None:
-        from mmground.datasets.word_vectors import WordVectors
-
         if self.word_vectors is None or not self.classes:
             raise RuntimeError(
                 'the head has no vectors of words or no names of categories: set '
                 'model.head.similarity.word_vectors and .classes to those of the data'
             )
+        from mmground.datasets.word_vectors import WordVectors
+
         names = self.classes
         if isinstance(names, str) and names.endswith('.txt'):
             names = Path(names).read_text(encoding='utf-8').splitlines()

@@ -103,6 +103,8 @@ class RegionEncoder(BaseModule):
         """
         if not len(boxes):
             return feats.new_zeros(0, self.out_channels)
+        # The operator reads memory as if channels came first, and has no bfloat16.
+        feats = feats.float().contiguous()
         rois = torch.cat((image_index[:, None].to(boxes), boxes), dim=1).to(feats)
         described = self.layer4(self.pool(feats, rois)).mean((2, 3))
         if not self.spatial:

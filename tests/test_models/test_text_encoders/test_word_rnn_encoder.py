@@ -35,7 +35,7 @@ def test_states_are_those_of_each_text_alone(vocab_file, rnn):
     assert found.valid.sum(1).tolist() == [5, 1, 0]
     assert found.offsets[0, :2].tolist() == [[0, 1], [3, 6]]
     assert not found.truncated.any()
-    features, phrase, place = found.phrase_pieces(torch.tensor([[0, 6]]), torch.tensor([0]))
+    features, _, place = found.phrase_pieces(torch.tensor([[0, 6]]), torch.tensor([0]))
     assert place.tolist() == [0, 1]
     assert torch.equal(features, found.pieces[0, :2])
 
