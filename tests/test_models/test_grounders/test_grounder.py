@@ -4,6 +4,7 @@ import pytest
 import torch
 from small_clip import small_clip
 from small_ppmn import batch, build, sample, small_ppmn, write_vocabulary
+from small_reir import small_reir
 
 from mmground.registry import MODELS
 
@@ -215,3 +216,20 @@ def test_necks_that_ignore_the_padding_are_told_where_it_is(vocab_file):
 def test_unknown_mode(vocab_file):
     with pytest.raises(ValueError, match='mode'):
         build(vocab_file)(**build(vocab_file).data_preprocessor(_batch()), mode='train')
+
+
+def test_a_frozen_region_encoder_needs_a_frozen_backbone(tmp_path):
+    cfg = small_reir(tmp_path)
+    for frozen in ([], ['backbone'], ['backbone', 'region_encoder']):
+        model = MODELS.build(dict(cfg, frozen=frozen)).train()
+        learned = any(own.requires_grad for own in model.region_encoder.parameters())
+        assert learned == ('region_encoder' not in frozen)
+        feats = (torch.ones(1, 32, 4, 4, requires_grad=True),)
+        boxes = torch.tensor([[0.0, 0.0, 40.0, 40.0]])
+        described = model.describe_regions(feats, boxes, torch.zeros(1, dtype=torch.int64))
+        assert described.shape == (1, 64)
+        assert described.requires_grad == learned
+    with pytest.raises(ValueError, match="'backbone' is trained, so no image part behind it"):
+        MODELS.build(dict(cfg, frozen=['region_encoder']))
+    with pytest.raises(ValueError, match='parts that can be frozen are'):
+        MODELS.build(dict(cfg, region_encoder=None))
