@@ -31,14 +31,19 @@ def test_the_index_of_models_names_existing_configs():
 
 # Columns of a README's table of results, by the names of their numbers in a metafile.
 COLUMNS = {
-    'AR': 'overall',
-    'AR (singulars)': 'singulars',
-    'AR (plurals)': 'plurals',
-    'AR (things)': 'things',
-    'AR (stuff)': 'stuff',
+    'overall': 'AR',
+    'singulars': 'AR (singulars)',
+    'plurals': 'AR (plurals)',
+    'things': 'AR (things)',
+    'stuff': 'AR (stuff)',
     **{
-        f'{metric} ({split})': f'{task} {split}'
-        for task, metric in (('REC', 'Acc@0.5'), ('RES', 'mIoU'))
+        f'{task} {split}': f'{metric} ({split})'
+        for task, metric in (
+            ('REC', 'Acc@0.5'),
+            ('RES', 'mIoU'),
+            ('Acc', 'Acc@0.5'),
+            ('PointIt', 'PointIt'),
+        )
         for split in ('val', 'test', 'testA', 'testB')
     },
     **{
@@ -56,7 +61,7 @@ def test_metafiles_have_the_numbers_of_the_tables(path):
         cells = [cell.strip() for cell in line.strip('|').split('|')]
         if cells[0] == 'config':
             places = {
-                name: cells.index(column) for name, column in COLUMNS.items() if column in cells
+                name: cells.index(column) for column, name in COLUMNS.items() if column in cells
             }
         link = re.match(r'\[.*\]\((.*\.py)\)$', cells[0])
         if link:
