@@ -29,7 +29,7 @@ def test_the_index_of_models_names_existing_configs():
             assert Path(model['Config']).stem == model['Name']
 
 
-# Columns of a README's table of results, by the names of their numbers in a metafile.
+# The names that metafiles have for the columns of a README's tables of results.
 COLUMNS = {
     'overall': 'AR',
     'singulars': 'AR (singulars)',
@@ -47,7 +47,7 @@ COLUMNS = {
         for split in ('val', 'test', 'testA', 'testB')
     },
     **{
-        f'{metric} ({split})': f'{metric} {split}'
+        f'{metric} {split}': f'{metric} ({split})'
         for metric in ('Pr@0.5', 'Pr@0.9')
         for split in ('testA', 'testB')
     },
