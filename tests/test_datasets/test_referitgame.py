@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from data_factory import refer_entry, python2_pickle, refer_annotations, write_refer_dataset
+from data_factory import python2_pickle, refer_annotations, refer_entry, write_refer_dataset
 from mmengine.dataset import Compose
 
 from mmground.datasets import RefCocoDataset, ReferItGameDataset
