@@ -93,6 +93,7 @@ def _check_image(
     name: str, captions: list[MarkedCaption], annotated: ChainBoxes, report: Flickr30kReport
 ) -> None:
     report.counts['captions'] += len(captions)
+    report.description = annotated.source
     known = annotated.boxes.keys() | annotated.no_box | annotated.scene
     for number, caption in enumerate(captions):
         for phrase in caption.phrases:

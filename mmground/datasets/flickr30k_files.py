@@ -60,6 +60,7 @@ class ChainBoxes:
         boxes: Chain -> boxes, (x1, y1, x2, y2), in the order of the file.
         no_box: Chains that could not be boxed.
         scene: Chains that are the scene at large.
+        source: Of generated data, what made them.
     """
 
     height: int
@@ -67,6 +68,7 @@ class ChainBoxes:
     boxes: dict[str, list[Box]] = field(default_factory=dict)
     no_box: set[str] = field(default_factory=set)
     scene: set[str] = field(default_factory=set)
+    source: str = ''
 
 
 def parse_caption(line: str) -> MarkedCaption:
@@ -169,6 +171,7 @@ def read_boxes(path: str) -> ChainBoxes:
         found = ChainBoxes(*(_number(root, f'size/{side}') for side in ('height', 'width')))
     except ValueError as error:
         malformed(path, 'the image', error)
+    found.source = (root.findtext('source') or '').strip()
     for index, entry in enumerate(root.findall('object')):
         try:
             _add_object(entry, found)

@@ -122,6 +122,7 @@ def _annotation(
     height, width = image.rendering.regions.shape
     root = ElementTree.Element('annotation')
     _add(root, 'filename', f'{name}.jpg')
+    _add(root, 'source', DESCRIPTION)
     size = _add(root, 'size')
     for side, length in (('width', width), ('height', height), ('depth', 3)):
         _add(size, side, length)

@@ -127,6 +127,12 @@ def test_flickr30k(check, tmp_path, capsys):
     assert _cells(out, 'train')[:5] == ['train', '1', '29,783', '5', '148,915']
     assert 'train: 1 phrases of chains that the file of boxes lacks' in out
     assert '2 problems found' in out
+    shapes = tmp_path / 'shapes'
+    generate(shapes, formats=['flickr30k'], counts=dict(train=2, val=1, test=1), size=64)
+    images = str(shapes / 'images/val2017')
+    argv = ['flickr30k', str(shapes / 'flickr30k'), '--splits', 'val', '--images', images]
+    assert check([*argv, '--decode']) == 0
+    assert _cells(capsys.readouterr().out, 'val')[1:5] == ['1', '-', '5', '-']
     assert check(['flickr30k', str(tmp_path / 'nowhere')]) == 1
     out = capsys.readouterr().out
     assert 'the list of images does not exist' in out and '|' not in out
