@@ -315,7 +315,7 @@ def refer_annotations() -> list[dict]:
     ]
 
 
-def _ref(ref_id, ann_id, image_id, split, *texts):
+def refer_entry(ref_id, ann_id, image_id, split, *texts):
     sentences = [
         dict(
             sent_id=10 * ref_id + i,
@@ -341,22 +341,22 @@ def _ref(ref_id, ann_id, image_id, split, *texts):
 def refcoco_refs() -> list[dict]:
     """References of RefCOCO's splits, those of an image apart from each other."""
     return [
-        _ref(1, 101, 11, 'train', 'the left man', 'guy near dogs'),
-        _ref(2, 103, 12, 'train', 'woman in a café'),
-        _ref(3, 102, 11, 'train', 'two-part dog on the right', 'dog', 'right'),
-        _ref(4, 104, 13, 'val', 'tall person'),
-        _ref(5, 108, 16, 'testA', 'the person', 'standing one'),
-        _ref(6, 105, 14, 'testB', 'the dog'),
+        refer_entry(1, 101, 11, 'train', 'the left man', 'guy near dogs'),
+        refer_entry(2, 103, 12, 'train', 'woman in a café'),
+        refer_entry(3, 102, 11, 'train', 'two-part dog on the right', 'dog', 'right'),
+        refer_entry(4, 104, 13, 'val', 'tall person'),
+        refer_entry(5, 108, 16, 'testA', 'the person', 'standing one'),
+        refer_entry(6, 105, 14, 'testB', 'the dog'),
     ]
 
 
 def refcocog_refs() -> list[dict]:
     """References of RefCOCOg's splits; an image of training is one of RefCOCO's val."""
     return [
-        _ref(1, 104, 13, 'train', 'a person who stands in front of a wall'),
-        _ref(2, 106, 15, 'train', 'a dog that lies on the floor'),
-        _ref(3, 103, 12, 'val', 'a woman who reads'),
-        _ref(4, 105, 14, 'test', 'a dog which looks to the left'),
+        refer_entry(1, 104, 13, 'train', 'a person who stands in front of a wall'),
+        refer_entry(2, 106, 15, 'train', 'a dog that lies on the floor'),
+        refer_entry(3, 103, 12, 'val', 'a woman who reads'),
+        refer_entry(4, 105, 14, 'test', 'a dog which looks to the left'),
     ]
 
 
@@ -409,3 +409,89 @@ def write_refer_dataset(root: Path) -> str:
         (root / folder / 'instances.json').write_text(json.dumps(instances))
         (root / folder / name).write_bytes(python2_pickle(refs))
     return str(root)
+
+
+FLICKR_SENTENCES = {
+    '1000': [
+        '[/EN#11/people Two young guys] with [/EN#12/bodyparts shaggy hair] look at '
+        '[/EN#0/notvisual it] in [/EN#14/scene the yard] .',
+        '[/EN#11/people Two men] near [/EN#15/other/vehicles a cart ] stand by '
+        '[/EN#11/people them] .',
+        'It is [/EN#14/scene a green yard] .',
+        '[/EN#16/people One] holds [/EN#17/other a rope] over [/EN#99/other a pit] .',
+        'No phrase here ] .',
+    ],
+    '36979': ['[/EN#21/animals A dog] runs .', '[/EN#22/other  A   ball] .'],
+}
+"""Several types, a space before the bracket, double spaces, chains without boxes or entry."""
+
+
+def flickr_box(names, *sides):
+    """An object of a file of boxes; sides xmin, ymin, xmax, ymax, or flags."""
+    content = ''.join(f'<name>{name}</name>' for name in names)
+    if len(sides) == 4:
+        tags = zip(('xmin', 'ymin', 'xmax', 'ymax'), sides, strict=True)
+        box = ''.join(f'<{tag}>{side}</{tag}>' for tag, side in tags)
+        return f'<object>{content}<bndbox>{box}</bndbox></object>'
+    scene, no_box = sides
+    flags = f'<scene>{scene}</scene><nobndbox>{no_box}</nobndbox>'
+    return f'<object>{content}{flags}</object>'
+
+
+FLICKR_OBJECTS = {
+    '1000': [
+        flickr_box(['11', '16'], 3, 4, 13, 24),
+        flickr_box(['11'], 10, 2, 31, 20),
+        flickr_box(['12'], 5, 4, 9, 8),
+        flickr_box(['12'], 5, 4, 5, 8),  # without area
+        flickr_box(['14'], 1, 0),
+        flickr_box(['15'], 0, 1),
+        flickr_box(['17'], 1, 2, 10, 3),
+    ],
+    '36979': [flickr_box(['21'], 2, 2, 12, 12), flickr_box(['22'], 1, 1)],
+}
+
+
+def flickr_xml(img_id, height=24, width=32, objects=None):
+    """A file of boxes."""
+    objects = FLICKR_OBJECTS[img_id] if objects is None else objects
+    size = f'<size><width>{width}</width><height>{height}</height><depth>3</depth></size>'
+    return f'<annotation><filename>{img_id}.jpg</filename>{size}{"".join(objects)}</annotation>'
+
+
+def write_flickr30k_dataset(root: Path) -> str:
+    """Write Flickr30k Entities of two images, one in train, one in val and test.
+
+    Returns:
+        The data root.
+    """
+    rng = np.random.default_rng(0)
+    for folder in ('Sentences', 'Annotations', 'flickr30k-images'):
+        (root / folder).mkdir(parents=True)
+    for img_id, lines in FLICKR_SENTENCES.items():
+        (root / 'Sentences' / f'{img_id}.txt').write_text('\n'.join(lines) + '\n\n')
+        (root / 'Annotations' / f'{img_id}.xml').write_text(flickr_xml(img_id))
+        pixels = rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / 'flickr30k-images' / f'{img_id}.jpg')
+    for split, img_id in (('train', '1000'), ('val', '36979'), ('test', '36979')):
+        (root / f'{split}.txt').write_text(f'{img_id}\n')
+    return str(root)
+
+
+def flickr_relations() -> dict:
+    """Relations of these captions: a category, two, none, and phrases that are dropped."""
+    return dict(
+        info={},
+        predicates=['with', 'near', 'by'],
+        counts=[3, 2, 1],
+        relations={
+            '1000': [
+                [[0, 1, [0], 'with'], [0, 3, [1], 'in']],
+                [[0, 2, [2, 1], 'stand by'], [2, 0, [], 'wave at']],
+                [],
+                [[0, 1, [], 'holds']],
+                [],
+            ],
+            '36979': [[], []],
+        },
+    )

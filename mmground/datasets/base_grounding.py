@@ -37,6 +37,9 @@ class BaseGroundingDataset(BaseDataset):
       ``is_thing``, ``area``.
     - ``links`` (list[tuple[int, int]]): Pairs of indices (phrase, region). A plural has
       several, and two phrases may share a region.
+    - ``relations`` (list[tuple[int, int, list[int]]]), of data sets of phrase grounding: subject
+      and object, indices of phrases, and the predicates that hold between them, of which there
+      may be none; with ``num_predicates`` (int), how many are told apart.
 
     Args:
         control: None, or ``'shuffled_text'`` for the *text-blind control*: an evaluation
@@ -197,12 +200,18 @@ class BaseGroundingDataset(BaseDataset):
                 }
                 for i, phrase in enumerate(record['phrases'])
             ]
-            yield {
+            shuffled = {
                 **record,
                 'text': donor['text'],
                 'phrases': phrases,
                 'text_sample_id': donor['sample_id'],
             }
+            if 'relations' in record:
+                # They are the text's.
+                shuffled['relations'] = [
+                    relation for relation in donor['relations'] if max(relation[:2]) < len(phrases)
+                ]
+            yield shuffled
 
 
 @contextmanager
@@ -227,7 +236,8 @@ def check_record(record: dict, source: str) -> None:
 
     Raises:
         ValueError: If there is no phrase, a phrase is not the text under its span, a box
-            is degenerate, or a link is repeated or points to nothing.
+            is degenerate, a link is repeated or points to nothing, or a relation is not between
+            two phrases or has an unknown predicate.
     """
 
     def refuse(problem: str):
@@ -265,6 +275,14 @@ def check_record(record: dict, source: str) -> None:
             )
     if len(set(record['links'])) < len(record['links']):
         refuse('a link from a phrase to a region is repeated')
+    for subject, object_, predicates in record.get('relations', ()):
+        if not (0 <= subject < len(phrases) and 0 <= object_ < len(phrases)) or subject == object_:
+            refuse(f'the relation ({subject}, {object_}) is not between two of its phrases')
+        if not all(0 <= predicate < record['num_predicates'] for predicate in predicates):
+            refuse(
+                f'the relation ({subject}, {object_}) has the predicates {predicates}, of which '
+                f'there are {record["num_predicates"]}'
+            )
 
 
 def text_donors(img_ids: Sequence[str], phrase_counts: Sequence[int]) -> list[int]:

@@ -30,6 +30,12 @@ class GroundingDataSample(BaseDataElement):
           categories.
         - ``links`` (Tensor): Pairs (phrase, region), (K, 2), int64. A plural links one
           phrase to several regions, and two phrases may share a region.
+        - ``relations`` (Tensor): Pairs (subject phrase, object phrase), (E, 2), int64.
+          ``relation_labels``: which predicates hold of each pair, (E, R), bool; of some it is
+          only known that they are related.
+        - ``proposals`` (InstanceData): What a detector found in the image, the best first.
+          ``bboxes``: (M, 4), xyxy in pixels of the original image. ``labels``: (M, ), int64,
+          indices of the detector's classes. ``scores``: (M, ).
         - ``pred_phrases`` (InstanceData): Element i is phrase i, in the original image's
           coordinates. ``masks``: bool, (N, ori_h, ori_w). ``bboxes``: (N, 4), xyxy.
           ``scores``: (N, ) in [0, 1]. ``dropped``: bool, (N, ), phrases that the text
@@ -79,6 +85,47 @@ class GroundingDataSample(BaseDataElement):
     @links.deleter
     def links(self) -> None:
         del self._links
+
+    @property
+    def relations(self) -> Tensor:
+        """Pairs (subject phrase, object phrase), see the class."""
+        return self._relations
+
+    @relations.setter
+    def relations(self, value: Tensor) -> None:
+        if value.ndim != 2 or value.shape[1] != 2:
+            raise ValueError(f'relations must be (E, 2) pairs of phrases, got {tuple(value.shape)}')
+        self._set('relations', value, Tensor)
+
+    @relations.deleter
+    def relations(self) -> None:
+        del self._relations
+
+    @property
+    def relation_labels(self) -> Tensor:
+        """Predicates of the relations, see the class."""
+        return self._relation_labels
+
+    @relation_labels.setter
+    def relation_labels(self, value: Tensor) -> None:
+        self._set('relation_labels', value, Tensor)
+
+    @relation_labels.deleter
+    def relation_labels(self) -> None:
+        del self._relation_labels
+
+    @property
+    def proposals(self) -> InstanceData:
+        """What a detector found, see the class."""
+        return self._proposals
+
+    @proposals.setter
+    def proposals(self, value: InstanceData) -> None:
+        self._set('proposals', value, InstanceData)
+
+    @proposals.deleter
+    def proposals(self) -> None:
+        del self._proposals
 
     @property
     def pred_phrases(self) -> InstanceData:

@@ -3,12 +3,51 @@
 import codecs
 import os.path as osp
 import pickle
+import zipfile
 from collections import OrderedDict
 from typing import Any
 
 import numpy as np
 
 _TRUST_OPTION = 'If you trust where it comes from, pass --trust-checkpoint (it may then run code)'
+
+
+def read_numpy_archive(path: str) -> dict[str, Any]:
+    """Read an ``.npz`` of which entries may be Python objects, without running code.
+
+    Args:
+        path: The file.
+
+    Returns:
+        By name an array; or, of an entry that was pickled, the plain data that it holds.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged or holds objects other than arrays and plain data.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive, zipfile.ZipFile(path) as files:
+            return {name: _read_entry(archive, files, name) for name in archive.files}
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'archive {path} does not exist') from error
+    except Exception as error:
+        # Bytes that are no archive make the readers stumble in any way.
+        raise ValueError(
+            f'archive {path} cannot be read, it is damaged, no .npz, or holds objects other than '
+            f'arrays and plain data: {error}'
+        ) from error
+
+
+def _read_entry(archive: np.lib.npyio.NpzFile, files: zipfile.ZipFile, name: str) -> Any:
+    with files.open(f'{name}.npy') as file:
+        version = np.lib.format.read_magic(file)
+        if version[0] > 2:
+            return archive[name]
+        read_header = getattr(np.lib.format, f'read_array_header_{version[0]}_0')
+        _, _, dtype = read_header(file)
+        if not dtype.hasobject:
+            return archive[name]
+        return _finish(_ObjectUnpickler(file, encoding='latin1').load())
 
 
 def read_numpy_pickle(
@@ -67,6 +106,13 @@ class _Dtype:
         self.value = self.value.newbyteorder(byte_order)
 
 
+class _Objects:
+    """Stands for the element type of Python objects."""
+
+    def __setstate__(self, state) -> None:
+        pass
+
+
 class _Array:
     """Stands for an array while a pickle is read."""
 
@@ -74,6 +120,9 @@ class _Array:
 
     def __setstate__(self, state) -> None:
         _, shape, dtype, is_fortran, data = state
+        if isinstance(dtype, _Objects):
+            self.value = list(data) if shape else data[0]
+            return
         self.value = _array(data, dtype, shape, 'F' if is_fortran else 'C')
 
 
@@ -135,10 +184,23 @@ class _NumpyUnpickler(pickle.Unpickler):
             raise _RefusedError(f'it asks for {module}.{name}') from None
 
 
+class _ObjectUnpickler(_NumpyUnpickler):
+    """Also reads arrays of objects: as a list of them, or as the only one."""
+
+    def find_class(self, module: str, name: str):
+        if (module, name) == ('numpy', 'dtype'):
+            return _new_dtype_or_objects
+        return super().find_class(module, name)
+
+
+def _new_dtype_or_objects(code, align=False, copy=False) -> _Dtype | _Objects:
+    return _Objects() if code in ('O', 'O8') else _Dtype(code)
+
+
 def _finish(value):
     """Put arrays and element types in the place of what stood for them."""
     if isinstance(value, _Array | _Dtype):
-        return value.value
+        return value.value if isinstance(value.value, np.ndarray) else _finish(value.value)
     if isinstance(value, dict):
         return type(value)((_finish(key), _finish(item)) for key, item in value.items())
     if type(value) in (list, tuple, set, frozenset):

@@ -14,7 +14,11 @@ CONFIGS = sorted(
     str(path.relative_to(ROOT)) for path in ROOT.rglob('*.py') if '_base_' not in path.parts
 )
 # Of mmdet's parts; their tests are in test_detector_configs.py.
-DETECTORS = ['pbrec/fcos_r18_shapes.py', 'pbrec/solo_r18_shapes.py']
+DETECTORS = [
+    'pbrec/fcos_r18_shapes.py',
+    'pbrec/solo_r18_shapes.py',
+    'reir/faster-rcnn_r18_shapes.py',
+]
 
 
 def test_there_are_configs():

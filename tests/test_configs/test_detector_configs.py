@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from small_detectors import canvases
 from small_ppmn import write_vocabulary
@@ -66,7 +67,12 @@ def coco_root(tmp_path_factory):
 def _shrink(cfg, root, work_dir):
     """Two iterations of the same classes, with small widths."""
     cfg.model.backbone.base_channels = 8
-    if cfg.model.type == 'FCOS':
+    if cfg.model.type == 'FasterRCNN':
+        cfg.model.rpn_head.update(in_channels=32, feat_channels=32)
+        cfg.model.roi_head.shared_head.base_channels = 8
+        cfg.model.roi_head.bbox_roi_extractor.out_channels = 32
+        cfg.model.roi_head.bbox_head.in_channels = 64
+    elif cfg.model.type == 'FCOS':
         cfg.model.bbox_head.update(in_channels=32, feat_channels=32)
     else:
         cfg.model.neck.update(in_channels=[8, 16, 32, 64], out_channels=16)
@@ -165,3 +171,38 @@ def test_the_backbone_starts_from_fcos(folder, tmp_path):
     for name, value in started.backbone.state_dict().items():
         assert torch.equal(value, expected[name]), name
     FrozenWeightsHook().before_train(SimpleNamespace(model=started, _load_from=None))
+
+
+def test_the_detector_of_reir_trains(config_dir, coco_root, tmp_path):
+    cfg = Config.fromfile(config_dir / 'reir/faster-rcnn_r18_shapes.py')
+    assert set(cfg.train_dataloader.dataset.metainfo.classes) == set(THINGS)
+    assert cfg.model.roi_head.bbox_head.num_classes == len(THINGS)
+    runner = Runner.from_cfg(_shrink(cfg, coco_root, tmp_path))
+    before = {name: value.clone() for name, value in runner.model.named_parameters()}
+    runner.train()
+    states = runner.optim_wrapper.optimizer.state
+    for name, value in runner.model.named_parameters():
+        assert states[value]['exp_avg'].any(), f'{name} has no gradient'
+        assert not torch.equal(value, before[name]), f'{name} is not trained'
+    meta = torch.load(tmp_path / 'iter_2.pth', weights_only=False)['meta']
+    assert set(meta['dataset_meta']['classes']) == set(THINGS)
+
+
+def test_backbone_and_last_stage_are_a_resnet(config_dir):
+    """So that both together can describe regions, with one checkpoint for both."""
+    cfg = Config.fromfile(config_dir / 'reir/faster-rcnn_r18_shapes.py').model
+    detector = MODELS.build(cfg)
+    whole = dict(cfg.backbone, num_stages=4, strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
+    whole['out_indices'] = (3,)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        resnet = MODELS.build(whole)
+    weights = detector.backbone.state_dict() | detector.roi_head.shared_head.state_dict()
+    resnet.load_state_dict(weights)
+    resnet.eval()
+    detector.eval()
+    images = torch.rand(1, 3, 112, 112)
+    with torch.no_grad():
+        (expected,) = resnet(images)
+        (feats,) = detector.backbone(images)
+        torch.testing.assert_close(detector.roi_head.shared_head(feats), expected)
+    assert detector.roi_head.shared_head.out_channels == cfg.roi_head.bbox_head.in_channels

@@ -6,7 +6,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
-from mmground.utils.numpy_pickle import read_numpy_pickle
+from mmground.utils.numpy_pickle import read_numpy_archive, read_numpy_pickle
 
 CONTENT = dict(
     model=OrderedDict(
@@ -108,3 +108,20 @@ def test_damaged_files(tmp_path):
         for trust in (False, True):
             with pytest.raises(ValueError, match=r'a\.pkl cannot be read, it is (empty|damaged)'):
                 read_numpy_pickle(str(path), trust)
+
+
+def test_archives_with_objects(tmp_path):
+    path = tmp_path / 'a.npz'
+    info = dict(name='x', ids=np.arange(3), nested=[(1, 'b')])
+    np.savez_compressed(path, x=np.eye(2), n=3, info=info, some=np.array([None, 1], dtype=object))
+    found = read_numpy_archive(str(path))
+    assert set(found) == {'x', 'n', 'info', 'some'}
+    np.testing.assert_array_equal(found['x'], np.eye(2))
+    assert found['n'] == 3 and found['some'] == [None, 1]
+    assert found['info']['name'] == 'x' and found['info']['nested'] == [(1, 'b')]
+    np.testing.assert_array_equal(found['info']['ids'], np.arange(3))
+    np.savez(path, info=np.array([{1: print}], dtype=object))
+    with pytest.raises(ValueError, match=r'a\.npz cannot be read'):
+        read_numpy_archive(str(path))
+    with pytest.raises(FileNotFoundError, match='does not exist'):
+        read_numpy_archive(str(tmp_path / 'none.npz'))

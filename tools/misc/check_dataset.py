@@ -7,6 +7,7 @@ Examples::
         --masks --workers 8
     python tools/misc/check_dataset.py refer data/refcoco
     python tools/misc/check_dataset.py refer data/shapes --images data/shapes/images
+    python tools/misc/check_dataset.py flickr30k data/flickr30k
 
 The exit status is 1 if there are problems.
 """
@@ -20,6 +21,8 @@ from rich.progress import track
 from terminaltables import AsciiTable
 
 from mmground.datasets.check_report import CheckReport
+from mmground.datasets.flickr30k_check import Flickr30kReport, check_flickr30k
+from mmground.datasets.flickr30k_files import PUBLISHED_IMAGES
 from mmground.datasets.grounding_shapes.png_format import DESCRIPTION
 from mmground.datasets.png_check import PNGReport, check_png
 from mmground.datasets.refcoco_check import ReferReport, check_refer_set
@@ -88,7 +91,22 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     refer.add_argument('--decode', action='store_true', help='also decode every image (takes long)')
     refer.set_defaults(check=_check_refer)
-    for subparser in (png, refer):
+    flickr = subparsers.add_parser('flickr30k', help='Flickr30k Entities')
+    flickr.add_argument('root', help='folder with the annotations, such as data/flickr30k')
+    flickr.add_argument(
+        '--splits',
+        nargs='+',
+        default=list(PUBLISHED_IMAGES),
+        help='lists to check, without .txt (%(default)s)',
+    )
+    flickr.add_argument(
+        '--images', metavar='DIR', help='folder of the images (flickr30k-images in root)'
+    )
+    flickr.add_argument(
+        '--decode', action='store_true', help='also decode every image (takes long)'
+    )
+    flickr.set_defaults(check=_check_flickr30k)
+    for subparser in (png, refer, flickr):
         subparser.add_argument(
             '--workers', type=int, default=1, help='processes for decoding (%(default)s)'
         )
@@ -121,7 +139,19 @@ def _check_refer(args: argparse.Namespace) -> list[ReferReport]:
         )
     counted = [report for report in reports if report.counts]
     if counted:
-        _print_refer_counts(counted)
+        _print_split_counts(counted, 'referring expressions')
+    for report in reports:
+        _print_problems(report)
+    return reports
+
+
+def _check_flickr30k(args: argparse.Namespace) -> list[Flickr30kReport]:
+    reports = [
+        check_flickr30k(args.root, split, args.images, args.decode, args.workers, _progress)
+        for split in args.splits
+    ]
+    if any(report.counts for report in reports):
+        _print_split_counts([report for report in reports if report.counts], 'captions')
     for report in reports:
         _print_problems(report)
     return reports
@@ -146,7 +176,7 @@ def _is_generated(report: CheckReport) -> bool:
     return DESCRIPTION in report.description
 
 
-def _print_refer_counts(reports: Sequence[ReferReport]) -> None:
+def _print_split_counts(reports: Sequence[ReferReport | Flickr30kReport], title: str) -> None:
     names = list(reports[0].counts)
     rows = [['', *(header for name in names for header in (name, 'published'))]]
     for report in reports:
@@ -155,7 +185,7 @@ def _print_refer_counts(reports: Sequence[ReferReport]) -> None:
             published = None if _is_generated(report) else report.published[name]
             row += [_number(report.counts[name]), _number(published)]
         rows.append(row)
-    _print_table(rows, 'referring expressions')
+    _print_table(rows, title)
 
 
 def _print_png_counts(report: PNGReport) -> None:

@@ -19,7 +19,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         '--test',
         type=int,
-        help='images of the test split, which the RefCOCO family has (as many as --val)',
+        help='images of the test split, which all but png and coco have (as many as --val)',
     )
     parser.add_argument('--size', type=int, default=128, help='side of the images in pixels')
     parser.add_argument('--seed', type=int, default=0)

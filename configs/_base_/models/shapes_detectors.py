@@ -1,5 +1,5 @@
-# Small FCOS and SOLO for Grounding Shapes, of one level each, with 12 x 12 points on a canvas of
-# 192 pixels. As in mmdet's configs, names are in its scope.
+# Small detectors for Grounding Shapes, of one level each, on a canvas of 192 pixels: FCOS and SOLO
+# with 12 x 12 points, and Faster R-CNN. As in mmdet's configs, names are in its scope.
 data_preprocessor = dict(
     type='DetDataPreprocessor',
     mean=[123.675, 116.28, 103.53],
@@ -89,5 +89,115 @@ solo = dict(
         kernel='gaussian',
         sigma=2.0,
         max_per_img=100,
+    ),
+)
+
+# C4: the map of stride 16 proposes, and the backbone's last stage classifies crops of it.
+faster_rcnn = dict(
+    type='FasterRCNN',
+    _scope_='mmdet',
+    data_preprocessor=data_preprocessor,
+    backbone=fcos['backbone'],
+    rpn_head=dict(
+        type='RPNHead',
+        in_channels=128,
+        feat_channels=128,
+        anchor_generator=dict(
+            type='AnchorGenerator', scales=[1.5, 2.5, 4.0], ratios=[0.7, 1.0, 1.4], strides=[16]
+        ),
+        bbox_coder=dict(
+            type='DeltaXYWHBBoxCoder',
+            target_means=[0.0, 0.0, 0.0, 0.0],
+            target_stds=[1.0, 1.0, 1.0, 1.0],
+        ),
+        loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0),
+        loss_bbox=dict(type='L1Loss', loss_weight=1.0),
+    ),
+    roi_head=dict(
+        type='StandardRoIHead',
+        # Crops are halved first, which makes the stage three times as fast.
+        shared_head=dict(type='mmground.ResStage', depth=18, base_channels=32, stride=2),
+        bbox_roi_extractor=dict(
+            type='SingleRoIExtractor',
+            roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=2),
+            out_channels=128,
+            featmap_strides=[16],
+        ),
+        bbox_head=dict(
+            type='BBoxHead',
+            with_avg_pool=True,
+            roi_feat_size=4,
+            in_channels=256,
+            num_classes=num_classes,
+            reg_class_agnostic=True,
+            bbox_coder=dict(
+                type='DeltaXYWHBBoxCoder',
+                target_means=[0.0, 0.0, 0.0, 0.0],
+                target_stds=[0.1, 0.1, 0.2, 0.2],
+            ),
+            loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+            loss_bbox=dict(type='L1Loss', loss_weight=1.0),
+        ),
+    ),
+    train_cfg=dict(
+        rpn=dict(
+            assigner=dict(
+                type='MaxIoUAssigner',
+                pos_iou_thr=0.7,
+                neg_iou_thr=0.3,
+                min_pos_iou=0.3,
+                match_low_quality=True,
+                ignore_iof_thr=-1,
+            ),
+            sampler=dict(
+                type='RandomSampler',
+                num=64,
+                pos_fraction=0.5,
+                neg_pos_ub=-1,
+                add_gt_as_proposals=False,
+            ),
+            allowed_border=-1,
+            pos_weight=-1,
+            debug=False,
+        ),
+        rpn_proposal=dict(
+            nms_pre=500,
+            max_per_img=100,
+            nms=dict(type='nms', iou_threshold=0.7),
+            min_bbox_size=0,
+        ),
+        rcnn=dict(
+            assigner=dict(
+                type='MaxIoUAssigner',
+                pos_iou_thr=0.5,
+                neg_iou_thr=0.5,
+                min_pos_iou=0.5,
+                match_low_quality=False,
+                ignore_iof_thr=-1,
+            ),
+            sampler=dict(
+                type='RandomSampler',
+                num=32,
+                pos_fraction=0.5,
+                neg_pos_ub=-1,
+                add_gt_as_proposals=True,
+            ),
+            pos_weight=-1,
+            debug=False,
+        ),
+    ),
+    test_cfg=dict(
+        rpn=dict(
+            nms_pre=500,
+            max_per_img=100,
+            nms=dict(type='nms', iou_threshold=0.7),
+            min_bbox_size=0,
+        ),
+        # Low, because weak supervision wants to choose among many.
+        rcnn=dict(
+            score_thr=0.001,
+            nms=dict(type='nms', iou_threshold=0.5),
+            max_per_img=100,
+        ),
     ),
 )

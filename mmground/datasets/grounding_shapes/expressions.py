@@ -78,6 +78,13 @@ FLAVOURS = {
         refs=(2, 4),
         sentences=(2, 2),
     ),
+    'referit': Flavour(
+        mix=dict(attribute=0.5, size=0.15, position=0.15, relation=0.2),
+        located=True,
+        full=False,
+        refs=(2, 4),
+        sentences=(1, 3),
+    ),
 }
 """After RefCOCO (short, by attributes and places), RefCOCO+ (the same without words of
 location) and RefCOCOg (long, relational)."""

@@ -14,9 +14,11 @@ from PIL import Image
 
 from .base_format import BaseFormat, ShapesImage
 from .coco_format import COCOFormat
+from .flickr30k_format import Flickr30kFormat
 from .phrases import Describer
 from .png_format import PNGFormat
 from .refcoco_format import RefCOCOFormat, RefCOCOgFormat, RefCOCOPlusFormat
+from .referit_format import ReferItFormat
 from .render import render
 from .scene import SPLIT_CODES, draw_scene, image_rng
 from .vocab import wordpiece_vocabulary
@@ -26,7 +28,15 @@ GENERATOR_VERSION = '1.1'
 
 FORMATS: dict[str, type[BaseFormat]] = {
     fmt.name: fmt
-    for fmt in (PNGFormat, COCOFormat, RefCOCOFormat, RefCOCOPlusFormat, RefCOCOgFormat)
+    for fmt in (
+        PNGFormat,
+        COCOFormat,
+        RefCOCOFormat,
+        RefCOCOPlusFormat,
+        RefCOCOgFormat,
+        Flickr30kFormat,
+        ReferItFormat,
+    )
 }
 
 DESCRIPTION_FILE = 'shapes.json'

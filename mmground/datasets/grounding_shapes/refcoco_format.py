@@ -42,6 +42,8 @@ class RefCOCOFormat(BaseFormat):
 
     split_by = 'unc'
     test_by_kind = True
+    folder: str | None = None
+    """Its folder, None for that of the name."""
 
     def write_image(self, image: ShapesImage, root: Path) -> dict:
         """Refer to some things of one image; no file is written.
@@ -108,7 +110,7 @@ class RefCOCOFormat(BaseFormat):
             sent_id += len(sentences)
             sent_ids = [sentence['sent_id'] for sentence in sentences]
             refs.append(ref | dict(ref_id=ref_id, sent_ids=sent_ids, sentences=sentences))
-        folder = root / self.name
+        folder = root / (self.folder or self.name)
         folder.mkdir()
         (folder / 'instances.json').write_text(json.dumps(instances(used)))
         with open(folder / f'refs({self.split_by}).p', 'wb') as file:

@@ -4,6 +4,7 @@ from .flip import RandomFlipWithText, swap_left_right
 from .formatting import PackGroundingInputs
 from .letterbox import Letterbox
 from .loading import LoadGroundingImage, LoadGroundingMasks
+from .proposals import LoadProposals
 from .sentences import DrawSentence
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     'Letterbox',
     'LoadGroundingImage',
     'LoadGroundingMasks',
+    'LoadProposals',
     'PackGroundingInputs',
     'PillowColorJitter',
     'RandomFlipWithText',

@@ -3,6 +3,7 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmengine.structures import InstanceData
+from torch import Tensor
 
 from mmground.registry import TRANSFORMS
 from mmground.structures import Geometry, GroundingDataSample
@@ -30,6 +31,9 @@ class PackGroundingInputs(BaseTransform):
       inference have none.
     - gt_region_masks (np.ndarray, optional): bool, shape (R, ori_h, ori_w).
     - links (list[tuple[int, int]], optional): Pairs (phrase, region).
+    - relations (list[tuple[int, int, list[int]]], optional): Subject phrase, object phrase and
+      predicates, with num_predicates (int), how many predicates are told apart.
+    - proposals (dict, optional): As :class:`LoadProposals` sets them.
 
     The result is a dict of
 
@@ -39,7 +43,10 @@ class PackGroundingInputs(BaseTransform):
       ``sample_id, img_id, img_path, text, phrases, ori_shape, img_shape, geometry`` and,
       as far as the record has them, ``dataset, split, ref_id, ann_id``, and the fields
       ``gt_regions`` (``masks`` bool (R, ori_h, ori_w), ``bboxes`` float32 (R, 4),
-      ``is_thing`` bool (R, ), ``category_ids`` int64 (R, )) and ``links`` int64 (K, 2).
+      ``is_thing`` bool (R, ), ``category_ids`` int64 (R, )), ``links`` int64 (K, 2),
+      ``relations`` int64 (E, 2) with ``relation_labels`` bool (E, num_predicates), and
+      ``proposals`` (``bboxes`` float32 (M, 4), in pixels of the original image, ``labels`` int64
+      (M, ), ``scores`` float32 (M, )).
 
     Raises:
         ValueError: If the image is not uint8 of three channels, or was mirrored other
@@ -77,6 +84,15 @@ class PackGroundingInputs(BaseTransform):
             data_sample.gt_regions = self._gt_regions(results)
         if 'links' in results:
             data_sample.links = torch.tensor(results['links'], dtype=torch.int64).reshape(-1, 2)
+        if 'relations' in results:
+            data_sample.relations, data_sample.relation_labels = self._relations(results)
+        if 'proposals' in results:
+            proposals = results['proposals']
+            data_sample.proposals = InstanceData(
+                bboxes=torch.from_numpy(proposals['boxes']),
+                labels=torch.from_numpy(proposals['labels']),
+                scores=torch.from_numpy(proposals['scores']),
+            )
         return {'inputs': inputs, 'data_samples': data_sample}
 
     @staticmethod
@@ -115,6 +131,15 @@ class PackGroundingInputs(BaseTransform):
         if 'gt_region_masks' in results:
             gt_regions.masks = torch.from_numpy(results['gt_region_masks'])
         return gt_regions
+
+    @staticmethod
+    def _relations(results: dict) -> tuple[Tensor, Tensor]:
+        relations = results['relations']
+        pairs = torch.tensor([relation[:2] for relation in relations], dtype=torch.int64)
+        labels = torch.zeros(len(relations), results['num_predicates'], dtype=torch.bool)
+        for own, (_, _, predicates) in zip(labels, relations, strict=True):
+            own[predicates] = True
+        return pairs.reshape(-1, 2), labels
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}()'

@@ -65,6 +65,19 @@ def test_record_without_masks_or_classes():
     assert sample.links.shape == (0, 2)
 
 
+def test_relations():
+    relations = [(1, 0, [2, 0]), (0, 1, [])]
+    sample = PackGroundingInputs()(results(relations=relations, num_predicates=3))['data_samples']
+    assert sample.relations.tolist() == [[1, 0], [0, 1]]
+    assert sample.relations.dtype == torch.int64
+    assert sample.relation_labels.tolist() == [[True, False, True], [False] * 3]
+    assert sample.relation_labels.dtype == torch.bool
+    sample = PackGroundingInputs()(results(relations=[], num_predicates=3))['data_samples']
+    assert sample.relations.shape == (0, 2) and sample.relation_labels.shape == (0, 3)
+    with pytest.raises(ValueError, match=r'relations must be \(E, 2\) pairs'):
+        sample.relations = torch.zeros(3)
+
+
 def test_no_regions():
     sample = PackGroundingInputs()(results(regions=[], links=[]))['data_samples']
     assert sample.gt_regions.bboxes.shape == (0, 4)

@@ -1,7 +1,12 @@
 import json
 
 import pytest
-from data_factory import write_png_dataset, write_refer_dataset, write_vocab
+from data_factory import (
+    write_flickr30k_dataset,
+    write_png_dataset,
+    write_refer_dataset,
+    write_vocab,
+)
 from tool_loader import load_tool
 
 from mmground.datasets.grounding_shapes import generate
@@ -110,3 +115,24 @@ def test_refer_without_files(check, tmp_path, capsys):
     (tmp_path / 'refcoco+').mkdir()
     assert check(['refer', str(tmp_path)]) == 1
     assert 'refcoco+/refs(unc).p' in capsys.readouterr().out
+
+
+def test_flickr30k(check, tmp_path, capsys):
+    root = write_flickr30k_dataset(tmp_path / 'flickr30k')
+    assert check(['flickr30k', root, '--splits', 'val', 'test', '--decode']) == 0
+    out = capsys.readouterr().out
+    assert _cells(out, 'val') == ['val', '1', '1,000', '2', '5,000', '2', '-', '1', '-']
+    assert check(['flickr30k', root]) == 1
+    out = capsys.readouterr().out
+    assert _cells(out, 'train')[:5] == ['train', '1', '29,783', '5', '148,915']
+    assert 'train: 1 phrases of chains that the file of boxes lacks' in out
+    assert '2 problems found' in out
+    shapes = tmp_path / 'shapes'
+    generate(shapes, formats=['flickr30k'], counts=dict(train=2, val=1, test=1), size=64)
+    images = str(shapes / 'images/val2017')
+    argv = ['flickr30k', str(shapes / 'flickr30k'), '--splits', 'val', '--images', images]
+    assert check([*argv, '--decode']) == 0
+    assert _cells(capsys.readouterr().out, 'val')[1:5] == ['1', '-', '5', '-']
+    assert check(['flickr30k', str(tmp_path / 'nowhere')]) == 1
+    out = capsys.readouterr().out
+    assert 'the list of images does not exist' in out and '|' not in out

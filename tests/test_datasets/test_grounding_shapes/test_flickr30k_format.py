@@ -1,0 +1,132 @@
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from mmground.datasets import Flickr30kEntitiesDataset
+from mmground.datasets.flickr30k_files import read_boxes, read_captions
+from mmground.datasets.grounding_shapes import generate
+from mmground.datasets.grounding_shapes.captions import PHRASE_TYPES, PREDICATES
+from mmground.datasets.grounding_shapes.lexicon import THINGS
+from mmground.datasets.word_vectors import WordVectors, read_names
+
+COUNTS = dict(train=8, val=3, test=2)
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('data') / 'shapes'
+    generate(folder, ['flickr30k'], COUNTS, size=96, seed=4)
+    return folder
+
+
+def load(root, split, **kwargs):
+    return Flickr30kEntitiesDataset(
+        ann_file=f'{split}.txt',
+        relations='relations.json',
+        data_root=str(root / 'flickr30k'),
+        data_prefix=dict(img_path=f'../images/{split}2017'),
+        pipeline=[dict(type='LoadGroundingImage'), dict(type='PackGroundingInputs')],
+        **kwargs,
+    )
+
+
+def test_the_data_set_reads_it(root):
+    summary = json.loads((root / 'shapes.json').read_text())['summary']['flickr30k']
+    for split, count in COUNTS.items():
+        dataset = load(root, split)
+        samples = [dataset[i]['data_samples'] for i in range(len(dataset))]
+        assert len({sample.img_id for sample in samples}) == count == summary[split]['images']
+        assert len(samples) == summary[split]['captions']
+        phrases = [phrase for sample in samples for phrase in sample.phrases]
+        assert len(phrases) == summary[split]['boxed_phrases']
+        types = Counter(phrase['type'] for phrase in phrases)
+        for kind in PHRASE_TYPES:
+            assert summary[split][f'{kind}_share'] == round(types[kind] / len(phrases), 3)
+        assert set(types) <= set(PHRASE_TYPES)
+        assert dataset.counts['empty_boxes'] == dataset.counts['unknown_chains'] == 0
+    assert dataset.metainfo['predicates'] == list(PREDICATES)
+
+
+def test_boxes_are_those_of_the_detection_data(root):
+    content = json.loads((root / 'annotations/instances_train2017.json').read_text())
+    boxes = {}
+    for annotation in content['annotations']:
+        x, y, width, height = annotation['bbox']
+        boxes.setdefault(f'{annotation["image_id"]:012d}', []).append([x, y, x + width, y + height])
+    dataset = load(root, 'train', boxes='all')
+    several = 0
+    for i in range(len(dataset)):
+        record = dataset.get_data_info(i)
+        for phrase in range(len(record['phrases'])):
+            own = [record['regions'][r]['bbox'] for p, r in record['links'] if p == phrase]
+            assert all(list(box) in boxes[record['img_id']] for box in own)
+            assert (len(own) > 1) == (record['phrases'][phrase]['type'] == 'plural')
+            several += len(own) > 1
+    assert several
+    (first, *_), (union, *_) = (
+        [r for i in range(len(d)) if (r := d.get_data_info(i))['phrases'][0]['type'] == 'plural']
+        for d in (dataset, load(root, 'train'))
+    )
+    of_first = np.array([first['regions'][r]['bbox'] for p, r in first['links'] if p == 0])
+    expected = [*of_first[:, :2].min(0), *of_first[:, 2:].max(0)]
+    assert list(union['regions'][union['links'][0][1]]['bbox']) == expected
+
+
+def test_chains_mean_the_same_things(root):
+    seen = {}
+    for path in (root / 'flickr30k/Sentences').iterdir():
+        annotated = read_boxes(str(root / f'flickr30k/Annotations/{path.stem}.xml'))
+        captions = read_captions(str(path))
+        assert 1 <= len(captions) <= 5
+        for phrase in (phrase for caption in captions for phrase in caption.phrases):
+            if phrase.types == ('scene',):
+                assert phrase.chain in annotated.scene
+            elif phrase.chain != '0':
+                assert phrase.chain in annotated.boxes
+                assert seen.setdefault(phrase.chain, path.stem) == path.stem
+    assert seen
+
+
+def test_relations(root):
+    content = json.loads((root / 'flickr30k/relations.json').read_text())
+    train = set((root / 'flickr30k/train.txt').read_text().split())
+    counts = Counter(
+        predicate
+        for name in train
+        for caption in content['relations'][name]
+        for relation in caption
+        for predicate in relation[2]
+    )
+    assert content['counts'] == [counts[i] for i in range(len(PREDICATES))]
+    assert sum(content['counts']) > 10
+    # Those to stuff go with their phrases, unless these are kept.
+    for keep, names in (('boxed', {'on', 'in'}), ('visual', set())):
+        dataset = load(root, 'train', keep=keep)
+        found = {
+            PREDICATES[predicate]
+            for i in range(len(dataset))
+            for relation in dataset.get_data_info(i)['relations']
+            for predicate in relation[2]
+        }
+        assert not found & names and len(found) > 3
+
+
+def test_word_files(root):
+    words = (root / 'words.txt').read_text().split()
+    vectors = WordVectors.load(str(root / 'word_vectors.npz'))
+    assert vectors.words == words
+    for path in (root / 'flickr30k/Sentences').iterdir():
+        for caption in read_captions(str(path)):
+            assert set(caption.text.lower().split()) <= set(words)
+    assert read_names(str(root / 'class_names.txt')) == list(THINGS)
+    classes, known = vectors.of_names(list(THINGS))
+    assert known.all()
+    unit = classes / np.linalg.norm(classes, axis=1, keepdims=True)
+    assert (unit @ unit.T - np.eye(len(unit))).max() < 0.5
+    for kind, names in THINGS.items():
+        own, _ = vectors.of([form for forms in names for form in forms])
+        similarity = own @ unit.T / np.linalg.norm(own, axis=1, keepdims=True)
+        assert (similarity.argmax(1) == list(THINGS).index(kind)).all()
+        assert similarity.max(1).min() > 0.6
