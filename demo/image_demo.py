@@ -11,11 +11,9 @@ Example::
 import argparse
 from collections.abc import Sequence
 
-from mmengine.config import DictAction
-
 from mmground.apis import GroundingInferencer
 from mmground.structures import mask_area
-from mmground.utils.cli import add_trust_argument, check_device
+from mmground.utils.cli import add_inference_arguments, check_device
 
 _TEXT_HELP = (
     "text with its phrases in brackets, 'A [man] in [a boat]'; for systems of referring "
@@ -36,7 +34,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--out-dir', default='outputs', help='folder for pictures (vis) and JSON files (preds)'
     )
-    parser.add_argument('--device', help='device to run on; a GPU if there is one by default')
     parser.add_argument('--batch-size', type=int, default=1, help='images in one pass')
     parser.add_argument(
         '--panoptic',
@@ -49,10 +46,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='also give the candidates that box and mask were chosen from (PBREC)',
     )
     parser.add_argument('--show', action='store_true', help='show the pictures in a window')
-    add_trust_argument(parser)
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='settings of the config: key=value'
-    )
+    add_inference_arguments(parser)
     args = parser.parse_args(argv)
     check_device(parser, args.device)
     return args

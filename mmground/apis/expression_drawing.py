@@ -8,12 +8,11 @@ from urllib.parse import quote
 import mmcv
 import numpy as np
 import torch
-from mmengine.config import DictAction
 from mmengine.dataset import pseudo_collate
 
 from mmground.registry import DATASETS
 from mmground.structures import GroundingDataSample
-from mmground.utils.cli import add_trust_argument, check_device
+from mmground.utils.cli import add_inference_arguments, check_device
 
 from .grounding_inferencer import GroundingInferencer
 from .inference import changed_test_cfg
@@ -47,11 +46,7 @@ def parse_drawing_arguments(description: str, argv: list[str] | None) -> argpars
         help='samples of the test data, spread evenly over it (%(default)s)',
     )
     which.add_argument('--sample-ids', nargs='+', metavar='ID', help='these samples of it')
-    parser.add_argument('--device', help='device to run on; a GPU if there is one by default')
-    add_trust_argument(parser)
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='settings of the config: key=value'
-    )
+    add_inference_arguments(parser)
     args = parser.parse_args(argv)
     check_device(parser, args.device)
     return args

@@ -109,6 +109,21 @@ def check_device(parser: argparse.ArgumentParser, device: str | None) -> None:
         parser.error(f'--device {device} cannot be used: {str(error).splitlines()[0]}')
 
 
+def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``, ``--trust-checkpoint`` and ``--cfg-options`` of tools that run a model.
+
+    Call :func:`check_device` on what is parsed.
+
+    Args:
+        parser: The tool's parser, changed in place.
+    """
+    parser.add_argument('--device', help='device to run on; a GPU if there is one by default')
+    add_trust_argument(parser)
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='settings of the config: key=value'
+    )
+
+
 def is_local_path(path: str) -> bool:
     """Whether a checkpoint's name is a path of this machine.
 

@@ -18,11 +18,10 @@ from pathlib import Path
 
 import mmcv
 import numpy as np
-from mmengine.config import DictAction
 
 from mmground.apis import GroundingInferencer
 from mmground.models.heads import RefinementTrace, trace_refinement
-from mmground.utils.cli import add_trust_argument, check_device
+from mmground.utils.cli import add_inference_arguments, check_device
 from mmground.visualization import (
     draw_response_maps,
     draw_sampling_points,
@@ -59,11 +58,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--num-samples', type=int, default=50, help='samples of each level (%(default)s)'
     )
-    parser.add_argument('--device', help='device to run on; a GPU if there is one by default')
-    add_trust_argument(parser)
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='settings of the config: key=value'
-    )
+    add_inference_arguments(parser)
     args = parser.parse_args(argv)
     check_device(parser, args.device)
     return args
