@@ -1,6 +1,7 @@
 from .activation_checkpoint_hook import ActivationCheckpointHook
 from .broadcast_buffers_hook import BroadcastBuffersHook
 from .exact_resume_hook import ExactResumeHook
+from .main_process_logger_hook import MainProcessLoggerHook
 from .refinement_start_hook import RefinementStartHook
 from .training_guards import FiniteLossHook, FrozenWeightsHook
 from .visualization_hook import GroundingVisualizationHook
@@ -12,5 +13,6 @@ __all__ = [
     'FiniteLossHook',
     'FrozenWeightsHook',
     'GroundingVisualizationHook',
+    'MainProcessLoggerHook',
     'RefinementStartHook',
 ]
