@@ -20,6 +20,7 @@ from mmengine.structures import BaseDataElement, InstanceData
 from rich.progress import track
 from torch import nn
 
+from mmground.datasets.relation_parsing import related_phrases, spacy_parser
 from mmground.registry import INFERENCERS, TRANSFORMS, VISUALIZERS
 from mmground.structures import (
     GroundingDataSample,
@@ -31,10 +32,15 @@ from mmground.structures import (
 
 from .coco_panoptic import coco_panoptic
 from .inference import changed_test_cfg, init_model
+from .proposal_extractor import ProposalExtractor
+from .proposal_source import ProposalSource
 
 IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
 
 _ANNOTATION_LOADERS = ('LoadGroundingMasks',)
+# What texts of an image do not share.
+_OF_A_TEXT = {'sample_id', 'text', 'phrases', 'relations', 'num_predicates'}
+_PROPOSAL_LOADERS = ('LoadProposals',)
 _IMAGE_LOADERS = ('LoadGroundingImage', 'LoadImageFromFile')
 
 
@@ -54,6 +60,16 @@ class GroundingInferencer(BaseInferencer):
         show_progress: Show a progress bar when there is more than one batch.
         cfg_options: Settings that replace the config's.
         trust_checkpoint: See :func:`~mmground.apis.init_model`.
+        proposals: For a model that chooses among proposals, such as ReIR (``LoadProposals`` is in
+            its test pipeline): a :class:`~mmground.apis.ProposalExtractor`, a detector that runs on
+            the images; or a file of
+            :class:`~mmground.datasets.proposal_store.ProposalStore`, in which an image is looked up
+            by its name without suffix. None: they come with each call.
+
+    Raises:
+        FileNotFoundError: If a file does not exist.
+        ValueError: If the checkpoint does not fit, the model takes no proposals, or the detector
+            has other categories than the model.
 
     Example:
         >>> inferencer = GroundingInferencer('ppmn_r18-fpn_1xb16_shapes.py', 'ppmn.pth')
@@ -62,9 +78,12 @@ class GroundingInferencer(BaseInferencer):
         >>> inferencer('photo.jpg', ['[a man] walks', '[the grass]'])  # the image runs once
         >>> referring = GroundingInferencer('pbrec-mt_r18_shapes.py', 'pbrec.pth')
         >>> referring('photo.jpg', ['the left dog', 'the smaller cat'])  # whole texts
+        >>> detector = ProposalExtractor('faster-rcnn_r18_shapes.py', 'detector.pth')
+        >>> choosing = GroundingInferencer('reir_r18_shapes.py', 'reir.pth', proposals=detector)
+        >>> choosing('photo.jpg', '[a man] throws [a red frisbee]', relations=[(0, 1)])
     """
 
-    preprocess_kwargs: ClassVar[set[str]] = {'texts', 'phrases'}
+    preprocess_kwargs: ClassVar[set[str]] = {'texts', 'phrases', 'proposals', 'relations'}
     forward_kwargs: ClassVar[set[str]] = {'panoptic', 'candidates'}
     visualize_kwargs: ClassVar[set[str]] = {
         'return_vis',
@@ -84,6 +103,7 @@ class GroundingInferencer(BaseInferencer):
         show_progress: bool = True,
         cfg_options: dict | None = None,
         trust_checkpoint: bool = False,
+        proposals: str | Path | ProposalExtractor | None = None,
     ) -> None:
         self.cfg_options = cfg_options
         self.trust_checkpoint = trust_checkpoint
@@ -93,6 +113,8 @@ class GroundingInferencer(BaseInferencer):
                 raise FileNotFoundError(f'config {model} does not exist')
             model = str(model)
         super().__init__(model, weights, device, scope, show_progress)
+        self._proposals = self._init_proposals(proposals)
+        self._parse = None
 
     def __call__(
         self,
@@ -110,6 +132,8 @@ class GroundingInferencer(BaseInferencer):
         out_dir: str | Path = '',
         no_save_vis: bool = False,
         no_save_pred: bool = False,
+        proposals: dict | Sequence[dict | None] | None = None,
+        relations: str | Sequence | None = None,
     ) -> dict:
         r"""Ground texts in images.
 
@@ -149,6 +173,14 @@ class GroundingInferencer(BaseInferencer):
                 another text or image, it gets ``_1``, ``_2``, ... Empty writes nothing.
             no_save_vis: Do not write pictures.
             no_save_pred: Do not write predictions.
+            proposals: For a model that chooses among proposals, those of the image, or a list with
+                those of each image (None: of the inferencer's source): dicts of ``boxes``,
+                ``labels`` and ``scores``, see :meth:`ProposalSource.check`.
+            relations: For a model with an object graph, which phrases of a text are related: pairs
+                (subject, object) of their indices, from 0, that hold for every text; or a list of
+                the form of ``texts`` in which each text's place has such pairs (or None); or
+                ``'parse'``, what spaCy's dependency parse says. None: there are none, and the
+                graph has no effect.
 
         Returns:
             ``predictions``: per text, image by image, a dict that JSON can hold, with
@@ -162,7 +194,9 @@ class GroundingInferencer(BaseInferencer):
               if the mask is empty). Of systems that score points also ``points``, the
               best point by task (``'rec'``: for the box; ``'res'``: for the mask), xy in
               pixels; ``mask_score``, that of the mask where ``score`` is the box's; and
-              ``truncated``, whether the encoder cut off the end of the text.
+              ``truncated``, whether the encoder cut off the end of the text. Of systems that
+              choose among proposals also ``bbox_initial``, the proposal that ``bbox`` came from,
+              and ``unmatched``, whether the phrase is similar to none of them.
             - of a phrase with ``candidates``: ``box_candidates``, dicts with ``bbox`` and
               ``score``, and ``mask_candidates``, dicts with ``mask`` and ``score``, best
               score first; ``box_choice`` and ``mask_choice``, which of them is the result.
@@ -180,12 +214,13 @@ class GroundingInferencer(BaseInferencer):
                 images, texts and phrase lists differ, a text is not marked correctly,
                 has no phrase, or has one that the text encoder cannot read; or if the
                 system has no probabilities that ``panoptic`` could merge, or no
-                ``candidates``. All but unreadable images and phrases are noticed before the
-                model runs.
+                ``candidates``; or if proposals or relations are missing, malformed, or given to a
+                system that takes none. All but unreadable images and phrases, and images without
+                proposals, are noticed before the model runs.
         """
         if batch_size < 1:
             raise ValueError(f'batch_size must be at least 1, got {batch_size}')
-        records = self._records(inputs, texts, phrases)
+        records = self._records(inputs, texts, phrases, proposals, relations)
         vis_dir = osp.join(out_dir, 'vis') if out_dir and not no_save_vis else ''
         pred_dir = osp.join(out_dir, 'preds') if out_dir and not no_save_pred else ''
         panoptic_dir = osp.join(out_dir, 'panoptic') if out_dir and panoptic else ''
@@ -200,6 +235,7 @@ class GroundingInferencer(BaseInferencer):
             samples = self.forward(data, panoptic=panoptic, candidates=candidates)
             _refuse_unread_phrases(samples)
             _note_points_only(samples)
+            self._check_matched(samples)
             pictures = self.visualize(
                 batch_records,
                 samples,
@@ -229,7 +265,15 @@ class GroundingInferencer(BaseInferencer):
                     results['files'].append(osp.join(panoptic_dir, f'{name}.json'))
         return results
 
-    def preprocess(self, inputs, batch_size: int = 1, texts=(), phrases=None):
+    def preprocess(
+        self,
+        inputs,
+        batch_size: int = 1,
+        texts=(),
+        phrases=None,
+        proposals=None,
+        relations=None,
+    ):
         """Turn images and texts into batches for the model.
 
         Args:
@@ -237,11 +281,14 @@ class GroundingInferencer(BaseInferencer):
             batch_size: Images in a batch, each with all its texts.
             texts: See :meth:`__call__`.
             phrases: See :meth:`__call__`.
+            proposals: See :meth:`__call__`.
+            relations: See :meth:`__call__`.
 
         Yields:
             What ``model.test_step`` takes.
         """
-        for _, data in self._batches(self._records(inputs, texts, phrases), batch_size):
+        records = self._records(inputs, texts, phrases, proposals, relations)
+        for _, data in self._batches(records, batch_size):
             yield data
 
     def forward(
@@ -372,29 +419,58 @@ class GroundingInferencer(BaseInferencer):
             predictions.append(sample if return_datasamples else as_dict)
         return dict(predictions=predictions, visualization=visualization)
 
-    def _records(self, inputs, texts, phrases) -> list[dict]:
+    def _records(self, inputs, texts, phrases, proposals, relations) -> list[dict]:
         """One record per text, checked: the files exist, the phrases are in the texts."""
+        self._check_takes(proposals, relations)
         images = self._inputs_to_list(inputs)
         one_image = not isinstance(inputs, list | tuple) and not _is_folder(inputs)
         if one_image and not isinstance(texts, str):
             # A list of texts is about the one image, and so are their phrases.
             texts = [texts]
             phrases = phrases if _is_one_list(phrases) else [phrases]
+            relations = relations if _is_one_graph(relations) else [relations]
         texts = _one_for_each(texts, len(images), 'texts', isinstance(texts, str))
         phrases = _one_for_each(phrases, len(images), 'phrase lists', _is_one_list(phrases))
+        relations = _one_for_each(
+            relations, len(images), 'lists of relations', _is_one_graph(relations)
+        )
+        if one_image and proposals is not None:
+            proposals = [proposals]
+        proposals = _one_for_each(proposals, len(images), 'proposals', proposals is None)
         records: list[dict] = []
         names: set[str] = set()
         image_ids: dict[str | int, str] = {}
+        given: dict[str | int, dict | None] = {}
         whole = getattr(getattr(self.model, 'head', None), 'grounds_whole_text', False)
         resolve = resolve_expression if whole else resolve_phrases
-        for image, own_texts, own_phrases in zip(images, texts, phrases, strict=True):
+        for image, own_texts, own_phrases, own_proposals, own_relations in zip(
+            images, texts, phrases, proposals, relations, strict=True
+        ):
             from_file = isinstance(image, str)
             key = image if from_file else id(image)
             stem = Path(image).stem if from_file else image_ids.get(key) or self._array_name()
-            for text, listed in _texts_with_phrases(own_texts, own_phrases):
+            if given.setdefault(key, own_proposals) is not own_proposals:
+                raise ValueError(
+                    f'image {stem} is listed several times with different proposals: list it once, '
+                    'with its texts in a list'
+                )
+            if own_proposals is not None:
+                own_proposals = self._proposals.check(own_proposals, f'image {stem}')
+            listed_texts = list(_texts_with_phrases(own_texts, own_phrases))
+            graphs = _one_for_each(
+                own_relations,
+                len(listed_texts),
+                'lists of relations of texts',
+                _is_one_graph(own_relations),
+            )
+            for (text, listed), graph in zip(listed_texts, graphs, strict=True):
                 plain, found = resolve(text, listed)
                 name = _unused_name(stem, names)
                 record = dict(sample_id=name, text=plain, phrases=found)
+                if graph is not None:
+                    record |= self._relations(plain, found, graph)
+                if own_proposals is not None:
+                    record['proposals'] = own_proposals
                 # The name of an image's first record is no other image's.
                 record['img_id'] = image_ids.setdefault(key, name)
                 record['img_path'] = image if from_file else None
@@ -402,6 +478,64 @@ class GroundingInferencer(BaseInferencer):
                     record['img'] = image
                 records.append(record)
         return records
+
+    def _check_takes(self, proposals, relations) -> None:
+        """Raise a ValueError if the model takes no proposals or relations and they are given."""
+        head = getattr(self.model, 'head', None)
+        name = type(head or self.model).__name__
+        if proposals is not None and self._proposals is None:
+            raise ValueError(_no_use_for_proposals(name))
+        if relations is not None and getattr(head, 'graph', None) is None:
+            raise ValueError(
+                f'relations are given, but the model ({name}) has no object graph that they could '
+                'be edges of: leave them out'
+            )
+
+    def _relations(self, text: str, phrases: list[dict], relations) -> dict:
+        """What the pipeline packs; predicates are learned from, and do not matter here."""
+        if relations == 'parse':
+            if self._parse is None:
+                self._parse = spacy_parser()
+            pairs = related_phrases(text, [phrase['span'] for phrase in phrases], self._parse)
+        else:
+            pairs = [tuple(int(index) for index in pair) for pair in relations]
+        for pair in pairs:
+            if pair[0] == pair[1] or not all(0 <= index < len(phrases) for index in pair):
+                raise ValueError(
+                    f'the relation {pair} is not between two of the {len(phrases)} phrases of the '
+                    f'text {text!r}, which count from 0'
+                )
+        return dict(relations=[(*pair, []) for pair in pairs], num_predicates=0)
+
+    def _init_proposals(self, source) -> ProposalSource | None:
+        head = getattr(self.model, 'head', None)
+        if self.pipeline.num_proposals is None:
+            if source is not None:
+                raise ValueError(_no_use_for_proposals(type(head or self.model).__name__))
+            return None
+        try:
+            names = head.similarity.names
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
+        return ProposalSource(source, names, self.pipeline.num_proposals)
+
+    def _check_matched(self, samples: list[GroundingDataSample]) -> None:
+        """Nobody should take the first proposal for what a phrase refers to."""
+        for sample in samples:
+            unmatched = sample.pred_phrases.get('unmatched')
+            for index in [] if unmatched is None else unmatched.nonzero()[:, 0].tolist():
+                phrase = sample.phrases[index]['text']
+                words = [word for word, _ in self.model.text_encoder.vocabulary.split(phrase)]
+                if not self.model.head.similarity.knows(words):
+                    raise ValueError(
+                        f'no word of the phrase {phrase!r} in {sample.text!r} is known (has a '
+                        'vector in model.head.similarity.word_vectors): say it in other words'
+                    )
+                warnings.warn(
+                    f'the phrase {phrase!r} in {sample.text!r} is similar to the category of no '
+                    'proposal: its box is a guess',
+                    stacklevel=3,
+                )
 
     def _array_name(self) -> str:
         self._num_arrays += 1
@@ -428,10 +562,15 @@ class GroundingInferencer(BaseInferencer):
         """Pairs of a batch's records, with their images, and what the model takes."""
         images = _by_image(records)
         while batch := list(islice(images, batch_size)):
+            images_of_batch = [self.pipeline.load(own_records[0]) for own_records in batch]
+            if self._proposals is not None:
+                found = self._proposals(images_of_batch)
+                for image, own in zip(images_of_batch, found, strict=True):
+                    image['proposals'] = own
             loaded = []
-            for own_records in batch:
-                image = self.pipeline.load(own_records[0])
-                loaded += [{**image, **record} for record in own_records]
+            for image, own_records in zip(images_of_batch, batch, strict=True):
+                shared = {key: image[key] for key in image.keys() - _OF_A_TEXT}
+                loaded += [{**record, **shared} for record in own_records]
             yield loaded, self.collate_fn([self.pipeline(record) for record in loaded])
 
     def _init_model(self, cfg, weights: str | None, device: str) -> nn.Module:
@@ -461,15 +600,21 @@ class InferencePipeline:
     """A test pipeline that takes images without annotations, from files or memory.
 
     Args:
-        transforms: Configs of the test pipeline's transforms. The loader of
-            annotations is left out, and the loader of images used for files only.
+        transforms: Configs of the test pipeline's transforms. Loaders of annotations and of
+            proposals are left out, and the loader of images used for files only.
+
+    Attributes:
+        num_proposals (int | None): How many proposals the pipeline loads; None if it loads none.
 
     Raises:
         ValueError: If the pipeline has no loader of images at its beginning.
     """
 
     def __init__(self, transforms: Sequence[dict]) -> None:
-        kept = [t for t in transforms if _type_name(t) not in _ANNOTATION_LOADERS]
+        left_out = _ANNOTATION_LOADERS + _PROPOSAL_LOADERS
+        kept = [t for t in transforms if _type_name(t) not in left_out]
+        loaders = [t for t in transforms if _type_name(t) in _PROPOSAL_LOADERS]
+        self.num_proposals = TRANSFORMS.build(loaders[0]).num if loaders else None
         if not kept or _type_name(kept[0]) not in _IMAGE_LOADERS:
             raise ValueError(
                 f'a test pipeline must begin with one of {", ".join(_IMAGE_LOADERS)}, got '
@@ -534,6 +679,10 @@ def prediction_to_dict(sample: GroundingDataSample) -> dict:
             entry['bbox'] = _box_around(mask)
         if 'bboxes' in predicted:
             entry['bbox'] = _floats(predicted.bboxes[index])
+        if 'bboxes_initial' in predicted:
+            entry['bbox_initial'] = _floats(predicted.bboxes_initial[index])
+        if 'unmatched' in predicted:
+            entry['unmatched'] = bool(predicted.unmatched[index])
         entry.update(_point_fields(predicted, index))
         phrases.append(entry)
     result = dict(
@@ -622,6 +771,30 @@ def _check_input(image: str | Path | np.ndarray) -> str | np.ndarray:
     if not osp.isfile(image):
         raise FileNotFoundError(f'image {image} does not exist')
     return str(image)
+
+
+def _no_use_for_proposals(name: str) -> str:
+    return (
+        f'proposals are given, but the model ({name}) does not choose among any (its test pipeline '
+        'has no LoadProposals): leave them out'
+    )
+
+
+def _is_one_graph(relations) -> bool:
+    """Whether ``relations`` holds for every text: none, ``'parse'``, or pairs of indices."""
+    if relations is None or (isinstance(relations, str) and relations == 'parse'):
+        return True
+    if not isinstance(relations, list | tuple):
+        raise TypeError(
+            "relations must be pairs of indices of phrases, such as [(0, 1)], or 'parse', got "
+            f'{relations!r}'
+        )
+    return all(
+        isinstance(pair, list | tuple)
+        and len(pair) == 2
+        and all(isinstance(index, int) and not isinstance(index, bool) for index in pair)
+        for pair in relations
+    )
 
 
 def _refuse_unread_phrases(samples: list[GroundingDataSample]) -> None:

@@ -4,9 +4,11 @@ As in the paper of ReIR, relations are read off the dependency tree of a caption
 frequent make the categories. How its authors did either is not published, so the rules are ours.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 _SUBJECTS = ('nsubj', 'nsubjpass')
 _OBJECTS = ('dobj', 'obj', 'dative')
@@ -286,6 +288,44 @@ def spacy_dependencies(doc) -> Dependencies:
         deps=[token.dep_ for token in doc],
         lemmas=[token.lemma_ or token.text for token in doc],
     )
+
+
+def related_phrases(
+    text: str, spans: Sequence[tuple[int, int]], parse: Parser
+) -> list[tuple[int, int]]:
+    """Which phrases of any text are related.
+
+    Args:
+        text: Words and punctuation with or without white space between them.
+        spans: Character range of each phrase; none overlap.
+        parse: See :func:`spacy_parser`.
+
+    Returns:
+        Different pairs (subject, object).
+
+    Raises:
+        ValueError: If phrases overlap.
+    """
+    ordered = sorted(spans)
+    for (_, end), (start, _) in pairwise(ordered):
+        if start < end:
+            raise ValueError(
+                f'two phrases of the text {text!r} overlap at character {start}, so that a word '
+                'would be of two of them: give the relations yourself'
+            )
+    # Phrases begin and end with tokens.
+    cuts = {cut for span in spans for cut in span}
+    tokens: list[tuple[int, int]] = []
+    for match in re.finditer(r"\w+(?:[-'\u2019]\w+)*|[^\w\s]", text):
+        bounds = [match.start(), *sorted(c for c in cuts if match.start() < c < match.end())]
+        tokens += zip(bounds, [*bounds[1:], match.end()], strict=True)
+    (tree,) = parse([[text[start:end] for start, end in tokens]])
+    own = [
+        [place for place, (first, last) in enumerate(tokens) if start <= first and last <= end]
+        for start, end in spans
+    ]
+    found = find_relations(tree, [(places[0], places[-1] + 1) for places in own])
+    return list(dict.fromkeys((subject, other) for subject, other, _ in found))
 
 
 def spacy_parser(model: str = 'en_core_web_sm', batch_size: int = 256) -> Parser:

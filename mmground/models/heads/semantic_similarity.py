@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +63,31 @@ class SemanticSimilarity(nn.Module):
         self.classes = classes
         self.form = form
         self._vectors = None
+        self._names: list[str] = []
         self._categories: Tensor | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the categories, in the order of the proposals' labels.
+
+        Raises:
+            RuntimeError: If the files are not set.
+        """
+        self._ensure_loaded()
+        return self._names
+
+    def knows(self, words: Sequence[str]) -> bool:
+        """Whether any of some words, in lower case, has a vector.
+
+        Raises:
+            RuntimeError: If the files are not set.
+        """
+        self._ensure_loaded()
+        return bool(words) and bool(torch.as_tensor(self._vectors.of(words)[1]).any())
+
+    def _ensure_loaded(self) -> None:
+        if self._vectors is None:
+            self._load()
 
     def _load(self) -> None:
         if self.word_vectors is None or not self.classes:
@@ -72,11 +95,11 @@ class SemanticSimilarity(nn.Module):
                 'the head has no vectors of words or no names of categories: set '
                 'model.head.similarity.word_vectors and .classes to those of the data'
             )
-        from mmground.datasets.word_vectors import WordVectors
+        from mmground.datasets.word_vectors import WordVectors, read_names
 
         names = self.classes
         if isinstance(names, str) and names.endswith('.txt'):
-            names = Path(names).read_text(encoding='utf-8').splitlines()
+            names = read_names(names)
         elif isinstance(names, str):
             from mmground.datasets.proposal_store import ProposalStore
 
@@ -91,6 +114,7 @@ class SemanticSimilarity(nn.Module):
             names: Of the categories.
         """
         self._vectors = vectors
+        self._names = list(names)
         self._categories = _of_names(vectors, names)
 
     def forward(self, phrases: Sequence[Sequence[str]], labels: Tensor, owner: Tensor) -> Tensor:
@@ -108,8 +132,7 @@ class SemanticSimilarity(nn.Module):
             RuntimeError: If the files are not set.
             ValueError: If a label has no name.
         """
-        if self._vectors is None:
-            self._load()
+        self._ensure_loaded()
         if len(labels) and labels.numel() and int(labels.max()) >= len(self._categories):
             raise ValueError(
                 f'a proposal has the label {int(labels.max())}, but there are '

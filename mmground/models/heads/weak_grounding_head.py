@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import torch
 from mmengine.model import BaseModule
@@ -79,8 +80,9 @@ class WeakGroundingHead(BaseModule):
             the learning rate belongs to a batch size, or ``'mean'``.
         ignore_same_image: Whether other texts of the same image are no negatives of the ranking
             loss.
-        test_cfg: ``refine``, whether boxes are moved at inference (True), and ``keep_candidates``,
-            whether predictions keep all proposals for recalls (True).
+        test_cfg: ``refine``, whether boxes are moved at inference (True), ``keep_candidates``,
+            whether predictions keep all proposals for recalls (True), and ``keep_graph``, whether
+            they keep the weights of the object graph (False).
         init_cfg: Initialisation. None is PyTorch's, which is the official code's.
 
     Raises:
@@ -158,7 +160,8 @@ class WeakGroundingHead(BaseModule):
         self.ignore_same_image = ignore_same_image
         self.rec_stages = tuple(rec_stages)
         self.rank_stages = tuple(rank_stages)
-        self.test_cfg = dict(refine=True, keep_candidates=True) | (test_cfg or {})
+        self.test_cfg = dict(refine=True, keep_candidates=True, keep_graph=False)
+        self.test_cfg.update(test_cfg or {})
         self.refining = True
         norm = dict(per_segment=per_image_bn, single_row=single_phrase_bn)
         if spatial_channels:
@@ -483,7 +486,9 @@ class WeakGroundingHead(BaseModule):
             bool, phrases of which the text encoder reads no word, and ``unmatched``, those that are
             similar to no proposal. With ``test_cfg.keep_candidates`` also
             ``candidate_bboxes``, (N, M, 4), all proposals as the coarse stage moves them, and their
-            ``candidate_scores``, (N, M).
+            ``candidate_scores``, (N, M). With ``test_cfg.keep_graph`` and a graph also
+            ``graph_weights``, (N, N), omega of Eq. 7: row i is how much phrase i takes from each
+            other.
         """
         result, phrases = self.ground(text, data_samples, describe)
         boxes = self.predict_by_feat(result)
@@ -503,6 +508,13 @@ class WeakGroundingHead(BaseModule):
                     value = sample.geometry.inverse_boxes(value)
                 found[name] = value
             results.append(found)
+        if self.test_cfg['keep_graph'] and result.graph is not None:
+            # Edges are within texts, so the blocks on the diagonal are all there is.
+            rows = result.graph.weights.split(phrases.counts)
+            for found, own, start in zip(
+                results, rows, accumulate(phrases.counts, initial=0), strict=False
+            ):
+                found.graph_weights = own[:, start : start + len(own)]
         return results
 
     def predict_by_feat(self, result: WeakGrounding) -> dict[str, Tensor]:

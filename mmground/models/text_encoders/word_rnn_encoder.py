@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mmground.registry import MODELS
 from mmground.structures import TextFeatures
 
-from .word_vocabulary import WordVocabulary, fit_rows, split_words
+from .word_vocabulary import WordVocabulary, fit_rows
 
 RNNS = {'gru': nn.GRU, 'lstm': nn.LSTM}
 
@@ -34,9 +34,10 @@ def build_rnn(kind: str, in_channels: int, channels: int) -> nn.RNNBase:
 class WordRNNEncoder(BaseModule):
     """An embedding of words, and a recurrent network over the words of a text (Eq. 1 of ReIR).
 
-    Words stand between white space and are read in lower case. One that the vocabulary lacks is
-    read as zeros, which is logged once. The vocabulary comes from a file or from a checkpoint,
-    which carries it, and the embedding has a row for each word, so that it fits.
+    Words stand between white space and are read in lower case, see :meth:`WordVocabulary.split`.
+    One that the vocabulary lacks is read as zeros, which is logged once. The vocabulary comes from
+    a file or from a checkpoint, which carries it, and the embedding has a row for each word, so
+    that it fits.
 
     Args:
         vocab_file: Words, see :class:`WordVocabulary`. None: the checkpoint that is loaded brings
@@ -97,7 +98,7 @@ class WordRNNEncoder(BaseModule):
         Raises:
             RuntimeError: If the encoder has no vocabulary.
         """
-        split = [split_words(text) for text in texts]
+        split = [self.vocabulary.split(text) for text in texts]
         length = max([1, *map(len, split)])
         ids = torch.zeros(len(texts), length, dtype=torch.int64)
         offsets = torch.zeros(len(texts), length, 2, dtype=torch.int64)

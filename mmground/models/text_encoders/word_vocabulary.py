@@ -62,6 +62,23 @@ class WordVocabulary(nn.Module):
             )
         return [self.ids.get(word, 0) for word in words]
 
+    def split(self, text: str) -> list[tuple[str, tuple[int, int]]]:
+        """The words of a text, in lower case, with their character ranges.
+
+        They stand between white space, as in captions whose punctuation is set apart. In other
+        texts a word that is not in the vocabulary, "frisbee." or "(red", is parted from the
+        punctuation around it.
+        """
+        found = []
+        for word, (start, _) in split_words(text):
+            # From the first letter or digit to the last.
+            core = None if word in (self.ids or ()) else re.search(r'\w(.*\w)?', word)
+            left, right = core.span() if core else (0, len(word))
+            for first, last in ((0, left), (left, right), (right, len(word))):
+                if first < last:
+                    found.append((word[first:last], (start + first, start + last)))
+        return found
+
     def _set(self, words: Sequence[str], source: str) -> None:
         ids = {word: index for index, word in enumerate(words, start=1)}
         if len(ids) < len(words):
