@@ -6,12 +6,16 @@ Example::
         configs/ppmn/ppmn_r18-fpn_1xb16_shapes.py checkpoint.pth --out-dir out --panoptic
     python demo/image_demo.py photo.jpg 'the smaller dog on the left' \
         configs/pbrec/pbrec-mt_r18_shapes.py checkpoint.pth --out-dir out --candidates
+    python demo/image_demo.py photo.jpg 'A [man] throws [a red frisbee].' \
+        configs/reir/reir_r18_shapes.py checkpoint.pth --out-dir out --relations 1-2 \
+        --detector configs/reir/faster-rcnn_r18_shapes.py detector.pth
 """
 
 import argparse
 from collections.abc import Sequence
 
 from mmground.apis import GroundingInferencer
+from mmground.apis.proposal_source import add_proposal_arguments, proposals_of, relations_of
 from mmground.structures import mask_area
 from mmground.utils.cli import add_inference_arguments, check_device
 
@@ -46,6 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='also give the candidates that box and mask were chosen from (PBREC)',
     )
     parser.add_argument('--show', action='store_true', help='show the pictures in a window')
+    add_proposal_arguments(parser)
     add_inference_arguments(parser)
     args = parser.parse_args(argv)
     check_device(parser, args.device)
@@ -66,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             args.device,
             cfg_options=args.cfg_options,
             trust_checkpoint=args.trust_checkpoint,
+            proposals=proposals_of(args),
         )
         results = inferencer(
             args.image,
@@ -76,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             panoptic=args.panoptic,
             candidates=args.candidates,
             out_dir=args.out_dir,
+            relations=relations_of(args),
         )
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f'error: {error}') from error

@@ -1,11 +1,17 @@
 """A ReIR of a few thousand parameters, and samples that it can eat."""
 
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.structures import InstanceData
+from small_detectors import randomise
 
-from mmground.registry import MODELS
+from mmground.datasets.proposal_store import ProposalWriter
+from mmground.datasets.word_vectors import read_names
+from mmground.registry import DATASETS, MODELS
 from mmground.structures import Geometry, GroundingDataSample, parse_markup
 
 WORDS = ['a', 'red', 'star', 'blue', 'ring', 'is', 'on', 'near', 'the', 'grass', 'two', 'big']
@@ -85,6 +91,66 @@ def with_vectors(model):
     """Give a model the word vectors, which are not a part of checkpoints."""
     model.head.similarity.use(WordTable(), CLASSES)
     return model
+
+
+def shapes_reir(folder, root, name='reir', seed=0, **head):
+    """A small ReIR for a folder of Grounding Shapes, with weights drawn at random, on disk.
+
+    Proposals are the boxes of the images' objects and of their halves. Returns ``config``,
+    ``checkpoint``, ``proposals`` and ``image``, the first of the test data.
+    """
+    files = SimpleNamespace(
+        config=str(folder / f'{name}.py'),
+        checkpoint=str(folder / f'{name}.pth'),
+        proposals=str(folder / 'proposals.db'),
+    )
+    model = small_reir(
+        folder,
+        similarity=dict(
+            word_vectors=str(root / 'word_vectors.npz'), classes=str(root / 'class_names.txt')
+        ),
+        **head,
+    )
+    model['text_encoder']['vocab_file'] = str(root / 'vocab.txt')
+    dataset = dict(
+        type='Flickr30kEntitiesDataset',
+        data_root=str(root / 'flickr30k'),
+        ann_file='test.txt',
+        data_prefix=dict(img_path='../images/test2017'),
+        relations='relations.json',
+        pipeline=[
+            dict(type='LoadGroundingImage'),
+            dict(type='LoadProposals', path=files.proposals, num=20),
+            dict(type='PackGroundingInputs'),
+        ],
+        test_mode=True,
+    )
+    Config(dict(default_scope='mmground', model=model, test_dataloader=dict(dataset=dataset))).dump(
+        files.config
+    )
+    built = randomise(MODELS.build(model), seed)
+    torch.save(dict(state_dict=built.state_dict()), files.checkpoint)
+    records = DATASETS.build(dict(dataset, pipeline=[]))
+    files.image = records.get_data_info(0)['img_path']
+    _write_proposals(files.proposals, records, read_names(str(root / 'class_names.txt')))
+    return files
+
+
+def _write_proposals(path, records, classes):
+    boxes_of = {}
+    for index in range(len(records)):
+        record = records.get_data_info(index)
+        boxes_of.setdefault(record['img_id'], []).extend(own['bbox'] for own in record['regions'])
+    header = dict(detector='annotated', classes=classes, config_hash='none')
+    with ProposalWriter(path, header, overwrite=True) as writer:
+        for img_id, boxes in boxes_of.items():
+            boxes = np.unique(np.array(boxes, np.float32), axis=0)
+            halves = boxes.copy()
+            halves[:, 2] = (boxes[:, 0] + boxes[:, 2]) / 2
+            boxes = np.concatenate((boxes, halves))
+            scores = np.linspace(0.9, 0.1, len(boxes), dtype=np.float32)
+            labels = np.arange(len(boxes)) % len(classes)
+            writer.add([(img_id, dict(boxes=boxes, labels=labels, scores=scores))])
 
 
 def caption(text, path='a.jpg', img_shape=(66, 90), num=6, relations=(), gt=True):

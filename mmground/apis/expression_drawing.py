@@ -9,6 +9,7 @@ import mmcv
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
+from torch import nn
 
 from mmground.registry import DATASETS
 from mmground.structures import GroundingDataSample
@@ -16,14 +17,21 @@ from mmground.utils.cli import add_inference_arguments, check_device
 
 from .grounding_inferencer import GroundingInferencer
 from .inference import changed_test_cfg
+from .proposal_source import proposals_of, relations_of
 
 
-def parse_drawing_arguments(description: str, argv: list[str] | None) -> argparse.Namespace:
+def parse_drawing_arguments(
+    description: str,
+    argv: list[str] | None,
+    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> argparse.Namespace:
     """The command line of such a tool.
 
     Args:
         description: Its docstring, of which the first line is shown.
         argv: Command line arguments; None takes those of the process.
+        add_arguments: Adds what the tool takes besides, such as
+            :func:`~mmground.apis.proposal_source.add_proposal_arguments`.
     """
     parser = argparse.ArgumentParser(description=description.split('\n', 1)[0])
     parser.add_argument('config', help='config file of the model')
@@ -46,6 +54,8 @@ def parse_drawing_arguments(description: str, argv: list[str] | None) -> argpars
         help='samples of the test data, spread evenly over it (%(default)s)',
     )
     which.add_argument('--sample-ids', nargs='+', metavar='ID', help='these samples of it')
+    if add_arguments is not None:
+        add_arguments(parser)
     add_inference_arguments(parser)
     args = parser.parse_args(argv)
     check_device(parser, args.device)
@@ -56,6 +66,7 @@ def draw_expressions(
     args: argparse.Namespace,
     head_type: type,
     draw: Callable[[np.ndarray, GroundingDataSample], Mapping[str, np.ndarray]],
+    check: Callable[[nn.Module], None] | None = None,
     **test_cfg,
 ) -> list[str]:
     """Run the model on what the command line names, and write the pictures of each expression.
@@ -64,10 +75,12 @@ def draw_expressions(
     expressions, or the sample's id.
 
     Args:
-        args: Of :func:`parse_drawing_arguments`.
+        args: Of :func:`parse_drawing_arguments`; with arguments of proposals and relations,
+            these hold for an image that is named.
         head_type: The head that a model must have.
         draw: From the original image, RGB, (H, W, 3) uint8, and the sample with its predictions to
             pictures, RGB, by their KIND.
+        check: Raises a ValueError if the model is none to draw.
         **test_cfg: What the head's ``test_cfg`` is to be meanwhile.
 
     Returns:
@@ -77,24 +90,34 @@ def draw_expressions(
         SystemExit: If anything is wrong with the input, with one line that says what.
     """
     try:
-        return list(_draw(args, head_type, draw, test_cfg))
+        return list(_draw(args, head_type, draw, check, test_cfg))
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f'error: {error}') from error
 
 
 def _draw(
-    args: argparse.Namespace, head_type: type, draw: Callable, test_cfg: dict
+    args: argparse.Namespace,
+    head_type: type,
+    draw: Callable,
+    check: Callable | None,
+    test_cfg: dict,
 ) -> Iterator[str]:
     if args.num_samples < 1:
         raise ValueError(f'--num-samples must be at least 1, got {args.num_samples}')
     if args.image is not None and not args.texts:
         raise ValueError(f'give an expression about the image {args.image}')
+    takes_proposals = 'detector' in args
+    if takes_proposals and args.image is None:
+        for option in ('detector', 'proposals', 'relations'):
+            if getattr(args, option) is not None:
+                raise ValueError(f'--{option} is for an image; test data has its own')
     inferencer = GroundingInferencer(
         args.config,
         args.checkpoint,
         args.device,
         cfg_options=args.cfg_options,
         trust_checkpoint=args.trust_checkpoint,
+        proposals=proposals_of(args) if takes_proposals else None,
     )
     model = inferencer.model
     if not isinstance(getattr(model, 'head', None), head_type):
@@ -102,6 +125,8 @@ def _draw(
         raise ValueError(
             f'these pictures are of models with a {head_type.__name__}; this one has a {head}'
         )
+    if check is not None:
+        check(model)
     for batch in _batches(args, inferencer):
         with changed_test_cfg(model, **test_cfg), torch.no_grad():
             samples = model.test_step(batch)
@@ -122,7 +147,8 @@ def _batches(args: argparse.Namespace, inferencer: GroundingInferencer) -> Itera
     """What the model takes: all expressions of an image, or a sample of the test data."""
     if args.image is not None:
         texts = args.texts[0] if len(args.texts) == 1 else args.texts
-        yield from inferencer.preprocess(args.image, texts=texts)
+        relations = relations_of(args) if 'relations' in args else None
+        yield from inferencer.preprocess(args.image, texts=texts, relations=relations)
         return
     dataset = DATASETS.build(inferencer.cfg.test_dataloader.dataset)
     if args.sample_ids:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
 
 from mmground.datasets.transforms import LoadProposals
 from mmground.datasets.word_vectors import read_names
@@ -200,13 +201,12 @@ def add_proposal_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def proposals_of(args: argparse.Namespace, device: str | None) -> str | ProposalExtractor | None:
+def proposals_of(args: argparse.Namespace) -> str | ProposalExtractor | None:
     """What a command line says of the source of proposals.
 
     Args:
         args: Parsed, with the arguments of :func:`add_proposal_arguments` and
-            ``trust_checkpoint``.
-        device: Where a detector goes; None is a GPU if there is one.
+            :func:`~mmground.utils.cli.add_inference_arguments`.
 
     Raises:
         FileNotFoundError: If a file does not exist.
@@ -214,15 +214,13 @@ def proposals_of(args: argparse.Namespace, device: str | None) -> str | Proposal
     """
     if args.detector is None:
         return args.proposals
-    from mmengine.device import get_device
-
     config, checkpoint = args.detector
     return ProposalExtractor(
         config,
         checkpoint,
         boxes=args.boxes,
         classes=None if args.classes is None else read_names(args.classes),
-        device=device or get_device(),
+        device=args.device or get_device(),
         trust_checkpoint=args.trust_checkpoint,
     )
 

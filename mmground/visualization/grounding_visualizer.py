@@ -1,5 +1,6 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import matplotlib.pyplot as plt
@@ -14,24 +15,33 @@ from mmground.registry import VISUALIZERS
 from mmground.structures import GroundingDataSample, segment_phrase_masks
 
 from .caption import badge_size, draw_badge, load_font, render_caption
+from .edges import draw_edges
 from .palette import phrase_color
 
 _BACKGROUND = (255, 255, 255)
 
 
 @dataclass
-class _Grounding:
-    """What the phrases of a text refer to, in one panel of the picture.
+class PhrasePanel:
+    """What the phrases of a text refer to, in one panel of a picture.
 
-    ``masks``: bool (N, H, W) or None. ``boxes``: per phrase an array (K, 4), xyxy,
-    or None where the panel has no boxes. ``points``: per phrase an array (K, 2), xy, where
-    neither masks nor boxes are known.
+    Args:
+        title: Of the panel.
+        masks: Bool (N, H, W), or None.
+        boxes: Per phrase an array (K, 4), xyxy; None where the panel has no boxes.
+        points: Per phrase an array (K, 2), xy, where neither masks nor boxes are known.
+        dashed: Per phrase an array (K, 4) of boxes that are compared with ``boxes``.
+        edges: How much phrases attend to each other, (N, N), row i to the phrases that i attends
+            to: an arrow from each of them. Negative where two are not related, 0 for an edge that
+            carries nothing.
     """
 
     title: str
-    masks: np.ndarray | None
-    boxes: list[np.ndarray] | None
+    masks: np.ndarray | None = None
+    boxes: list[np.ndarray] | None = None
     points: list[np.ndarray] | None = None
+    dashed: list[np.ndarray] | None = None
+    edges: np.ndarray | None = None
 
     def missing(self) -> set[int]:
         """Phrases without a pixel and without a box."""
@@ -174,7 +184,7 @@ class GroundingVisualizer(Visualizer):
                 f'{tuple(image.shape)}'
             )
         phrases = data_sample.phrases
-        groundings = []
+        groundings: list[PhrasePanel] = []
         if draw_gt and 'gt_regions' in data_sample and 'links' in data_sample:
             groundings.append(
                 _from_regions(
@@ -187,23 +197,50 @@ class GroundingVisualizer(Visualizer):
         if draw_pred and 'pred_phrases' in data_sample:
             groundings.append(_from_predictions(data_sample.pred_phrases))
         # The caption tells what was found; what the merge took away shows in its own panel.
-        captioned = groundings[-1:]
+        missing = groundings[-1].missing() if groundings else ()
         if draw_pred and 'pred_panoptic' in data_sample:
             groundings.append(_from_panoptic(data_sample.pred_panoptic, len(phrases)))
-        for grounding in groundings:
-            _check(grounding, image.shape[:2], len(phrases), data_sample.get('sample_id'))
+        titled = len(groundings) > 1
+        return self.draw_panels(image, data_sample, groundings, missing, notes, titled)
 
+    def draw_panels(
+        self,
+        image: np.ndarray,
+        data_sample: GroundingDataSample,
+        panels: Sequence[PhrasePanel],
+        missing: Collection[int] = (),
+        notes: Mapping[int, str] | None = None,
+        titled: bool = True,
+    ) -> np.ndarray:
+        """Draw panels side by side, and the text with its phrases below.
+
+        Args:
+            image: See :meth:`add_datasample`.
+            data_sample: Of which text and phrases are read.
+            panels: What is drawn; without any, the image itself.
+            missing: Indices of phrases that the text shows as referring to nothing.
+            notes: See :meth:`draw`.
+            titled: Whether the panels' titles are drawn.
+
+        Returns:
+            See :meth:`draw`.
+
+        Raises:
+            ValueError: See :meth:`draw`.
+        """
+        phrases = data_sample.phrases
+        for panel in panels:
+            _check(panel, image.shape[:2], len(phrases), data_sample.get('sample_id'))
         height, width = image.shape[:2]
         longer = max(height, width)
         scale = np.clip(longer, self.min_side, self.max_side) / longer
         size = (max(round(width * scale), 1), max(round(height * scale), 1))
         font_size = max(round(max(size) / 38), 14)
-        panels = [self._panel(image, grounding, size, font_size) for grounding in groundings]
-        if not panels:
-            panels = [Image.fromarray(_resize_image(image, size))]
-        titles = [grounding.title for grounding in groundings] if len(groundings) > 1 else []
-        missing = captioned[0].missing() if captioned else ()
-        return self._page(panels, titles, data_sample.text, phrases, missing, font_size, notes)
+        drawn = [self._panel(image, panel, size, font_size) for panel in panels]
+        if not drawn:
+            drawn = [Image.fromarray(_resize_image(image, size))]
+        titles = [panel.title for panel in panels] if titled else []
+        return self._page(drawn, titles, data_sample.text, phrases, missing, font_size, notes)
 
     def _page(
         self,
@@ -239,7 +276,7 @@ class GroundingVisualizer(Visualizer):
         return np.asarray(page)
 
     def _panel(
-        self, image: np.ndarray, grounding: _Grounding, size: tuple[int, int], font_size: int
+        self, image: np.ndarray, grounding: PhrasePanel, size: tuple[int, int], font_size: int
     ) -> Image.Image:
         """The image in a size (width, height) with masks, boxes and numbers on it."""
         scale = np.array([size[0] / image.shape[1], size[1] / image.shape[0]])
@@ -255,27 +292,33 @@ class GroundingVisualizer(Visualizer):
             # Large regions first: the outline of a small one stays visible.
             for phrase in np.argsort([-mask.sum() for mask in masks], kind='stable'):
                 _draw_outline(canvas, masks[phrase], phrase_color(phrase), line_width)
+        for phrase, boxes in enumerate(grounding.dashed or ()):
+            for box in boxes * np.tile(scale, 2):
+                _draw_dashed_box(canvas, box, phrase_color(phrase), line_width)
         for phrase, boxes in enumerate(grounding.boxes or ()):
             for box in boxes * np.tile(scale, 2):
                 _draw_box(canvas, box, phrase_color(phrase), line_width)
-                if grounding.masks is None:
+                if grounding.edges is not None:
+                    number_places.append((phrase, tuple((box[:2] + box[2:]) / 2)))
+                elif grounding.masks is None:
                     number_places.append((phrase, tuple(box[:2])))
         for phrase, points in enumerate(grounding.points or ()):
             for point in points * scale:
                 _draw_point(canvas, point, phrase_color(phrase), line_width)
         panel = Image.fromarray(canvas)
-        self._draw_numbers(panel, number_places, round(font_size * 0.8))
-        return panel
-
-    def _draw_numbers(self, panel: Image.Image, places, font_size: int) -> None:
-        font = load_font(font_size, self.font_file)
-        taken: list[tuple[float, float, float, float]] = []
-        for phrase, center in places:
-            text = str(phrase + 1)
-            width, height = badge_size(text, font)
+        font = load_font(round(font_size * 0.8), self.font_file)
+        numbers, taken = [], []
+        for phrase, center in number_places:
+            width, height = badge_size(str(phrase + 1), font)
             x, y = _free_place(center, (width, height), panel.size, taken)
             taken.append((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
-            draw_badge(panel, (x, y), text, phrase_color(phrase), font)
+            numbers.append((phrase, (x, y)))
+        if grounding.edges is not None:
+            small = load_font(max(round(font_size * 0.65), 8), self.font_file)
+            draw_edges(panel, dict(numbers), grounding.edges, line_width, small, taken)
+        for phrase, place in numbers:
+            draw_badge(panel, place, str(phrase + 1), phrase_color(phrase), font)
+        return panel
 
 
 def _is_expression(sample: GroundingDataSample) -> bool:
@@ -286,7 +329,7 @@ def _is_expression(sample: GroundingDataSample) -> bool:
 
 def _from_regions(
     regions: InstanceData, links: Tensor, num_phrases: int, boxes_too: bool
-) -> _Grounding:
+) -> PhrasePanel:
     """Ground truth by phrase: union of the masks of its regions, and all their boxes where there
     are no masks, or with ``boxes_too`` beside them."""
     links = links.cpu().numpy()
@@ -300,10 +343,10 @@ def _from_regions(
     if 'bboxes' in regions and (boxes_too or masks is None):
         region_boxes = _to_numpy(regions.bboxes)
         boxes = [region_boxes[members] for members in of_phrase]
-    return _Grounding('Ground truth', masks, boxes)
+    return PhrasePanel('Ground truth', masks, boxes)
 
 
-def _from_predictions(predictions: InstanceData) -> _Grounding:
+def _from_predictions(predictions: InstanceData) -> PhrasePanel:
     masks = boxes = None
     if 'masks' in predictions:
         masks = _to_numpy(predictions.masks).astype(bool)
@@ -316,19 +359,19 @@ def _from_predictions(predictions: InstanceData) -> _Grounding:
             # A phrase has a point for each task.
             own = [_to_numpy(predictions[name]).astype(float) for name in names]
             points = list(np.stack(own, 1))
-    return _Grounding('Prediction', masks, boxes, points)
+    return PhrasePanel('Prediction', masks, boxes, points)
 
 
-def _from_panoptic(panoptic: BaseDataElement, num_phrases: int) -> _Grounding:
+def _from_panoptic(panoptic: BaseDataElement, num_phrases: int) -> PhrasePanel:
     masks = segment_phrase_masks(panoptic.segment_map, panoptic.segments, num_phrases)
-    return _Grounding('Panoptic segmentation', _to_numpy(masks), None)
+    return PhrasePanel('Panoptic segmentation', _to_numpy(masks), None)
 
 
 def _to_numpy(value: Tensor | np.ndarray) -> np.ndarray:
     return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
 
 
-def _check(grounding: _Grounding, shape: tuple[int, int], num_phrases: int, sample_id) -> None:
+def _check(grounding: PhrasePanel, shape: tuple[int, int], num_phrases: int, sample_id) -> None:
     where = f'{grounding.title.lower()} of sample {sample_id!r}'
     masks, boxes, points = grounding.masks, grounding.boxes, grounding.points
     if masks is None and boxes is None and points is None:
@@ -338,9 +381,13 @@ def _check(grounding: _Grounding, shape: tuple[int, int], num_phrases: int, samp
             f'the {where} has masks of shape {masks.shape}; to draw, they must be '
             f'{(num_phrases, *shape)}: one per phrase, in the size of the original image'
         )
-    for name, own in (('boxes', boxes), ('points', points)):
+    for name, own in (('boxes', boxes), ('dashed boxes', grounding.dashed), ('points', points)):
         if own is not None and len(own) != num_phrases:
             raise ValueError(f'the {where} has {len(own)} {name} for {num_phrases} phrases')
+    if grounding.edges is not None and grounding.edges.shape != (num_phrases, num_phrases):
+        raise ValueError(
+            f'the {where} has edges of shape {grounding.edges.shape} for {num_phrases} phrases'
+        )
 
 
 def _resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -388,6 +435,23 @@ def _draw_box(
     corners = (left, top), (max(right - 1, left), max(bottom - 1, top))
     cv2.rectangle(canvas, *corners, (255, 255, 255), line_width * 2 + 1)
     cv2.rectangle(canvas, *corners, color, line_width + 1)
+
+
+def _draw_dashed_box(
+    canvas: np.ndarray, box: np.ndarray, color: tuple[int, int, int], line_width: int
+) -> None:
+    left, top, right, bottom = (int(value) for value in box.round())
+    right, bottom = max(right - 1, left), max(bottom - 1, top)
+    corners = ((left, top), (right, top), (right, bottom), (left, bottom), (left, top))
+    dash = 6 * line_width + 2
+    for paint, width in (((255, 255, 255), line_width * 2 + 1), (color, line_width + 1)):
+        for start, end in pairwise(np.array(corners, float)):
+            length = np.abs(end - start).sum()
+            for at in np.arange(0, length, 2 * dash):
+                ends = (at, min(at + dash, length))
+                one, two = (start + (end - start) * place / max(length, 1) for place in ends)
+                points = (tuple(int(value) for value in own.round()) for own in (one, two))
+                cv2.line(canvas, *points, paint, width)
 
 
 def _draw_point(
