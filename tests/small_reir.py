@@ -111,7 +111,7 @@ def shapes_reir(folder, root, name='reir', seed=0, **head):
         ),
         **head,
     )
-    model['text_encoder']['vocab_file'] = str(root / 'vocab.txt')
+    model['text_encoder']['vocab_file'] = str(root / 'words.txt')
     dataset = dict(
         type='Flickr30kEntitiesDataset',
         data_root=str(root / 'flickr30k'),

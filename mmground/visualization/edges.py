@@ -21,7 +21,7 @@ def draw_edges(
     edges: np.ndarray,
     line_width: int,
     font,
-    taken: Sequence[tuple[float, float, float, float]],
+    node_size: float,
 ) -> None:
     """Draw what phrases take from each other on an RGB picture, in place.
 
@@ -34,10 +34,10 @@ def draw_edges(
         edges: Shape (N, N), see :class:`PhrasePanel`.
         line_width: Of the picture's other lines, in pixels.
         font: Of the weights.
-        taken: The phrases' numbers, xyxy, where no weight is written.
+        node_size: Side of the squares around nodes where nothing is written, in pixels.
     """
     canvas = np.array(panel)
-    gap = max((box[3] - box[1] for box in taken), default=0) * 0.75
+    half = node_size / 2
     arrows = [
         (receiver, sender, float(edges[receiver, sender]))
         for receiver, sender in np.argwhere(edges >= 0).tolist()
@@ -45,7 +45,7 @@ def draw_edges(
     ]
     labels = []
     for receiver, sender, weight in sorted(arrows, key=lambda arrow: arrow[2]):
-        curve = _curve(np.array(nodes[sender]), np.array(nodes[receiver]), gap)
+        curve = _curve(np.array(nodes[sender]), np.array(nodes[receiver]), half)
         color = phrase_color(sender) if weight else _PALE
         width = line_width + round(2 * line_width * weight)
         # A wider white line below keeps it visible on a ground of its colour.
@@ -53,7 +53,7 @@ def draw_edges(
             _arrow(canvas, curve, paint, width, extra, head=weight > 0)
         labels.append((curve[len(curve) // 2], f'{weight:.2f}' if weight else '0', color))
     panel.paste(Image.fromarray(canvas))
-    taken = list(taken)
+    taken = [(x - half, y - half, x + half, y + half) for x, y in nodes.values()]
     for center, text, color in labels:
         _label(panel, center, text, color, font, taken)
 

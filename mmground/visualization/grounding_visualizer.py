@@ -310,12 +310,15 @@ class GroundingVisualizer(Visualizer):
         numbers, taken = [], []
         for phrase, center in number_places:
             width, height = badge_size(str(phrase + 1), font)
+            if grounding.edges is not None:
+                # Phrases often share a box, and arrows between them need room.
+                width, height = 4 * width, 4 * height
             x, y = _free_place(center, (width, height), panel.size, taken)
             taken.append((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
             numbers.append((phrase, (x, y)))
         if grounding.edges is not None:
             small = load_font(max(round(font_size * 0.65), 8), self.font_file)
-            draw_edges(panel, dict(numbers), grounding.edges, line_width, small, taken)
+            draw_edges(panel, dict(numbers), grounding.edges, line_width, small, 2.4 * font.size)
         for phrase, place in numbers:
             draw_badge(panel, place, str(phrase + 1), phrase_color(phrase), font)
         return panel

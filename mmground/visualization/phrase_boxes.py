@@ -81,7 +81,7 @@ def draw_object_graph(image: np.ndarray, sample: GroundingDataSample) -> np.ndar
     for one, two in ((subjects, objects), (objects, subjects)):
         edges[one, two] = weights[one, two]
     panel = PhrasePanel(
-        'Object graph: an arrow is what its phrase takes from another',
+        'Object graph: weights of what phrases receive',
         boxes=_boxes(sample.pred_phrases.bboxes),
         edges=edges,
     )
