@@ -1,8 +1,10 @@
 """mmdet detectors of a few thousand parameters, and canvases that they can eat."""
 
 import torch
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from mmground.datasets.grounding_shapes.lexicon import THINGS
 from mmground.registry import MODELS
 from mmground.structures import Geometry
 
@@ -75,6 +77,29 @@ def single_level_solo(**head):
     cfg = small_solo(**one, **head)
     cfg['neck'] = dict(type='mmground.FinestLevelFPN', in_channels=[8, 16, 32, 64], out_channels=16)
     return cfg
+
+
+def small_faster_rcnn(config_dir):
+    """The config, as a whole, of the Faster R-CNN of Grounding Shapes with few channels."""
+    cfg = Config.fromfile(config_dir / 'reir/faster-rcnn_r18_shapes.py')
+    cfg.model.backbone.base_channels = 8
+    cfg.model.rpn_head.update(in_channels=32, feat_channels=32)
+    cfg.model.roi_head.shared_head.base_channels = 8
+    cfg.model.roi_head.bbox_roi_extractor.out_channels = 32
+    cfg.model.roi_head.bbox_head.in_channels = 64
+    for transform in cfg.test_dataloader.dataset.pipeline:
+        if transform.type == 'mmdet.Resize':
+            transform.scale = (96, 96)
+    return cfg
+
+
+def write_detector(folder, cfg, classes=tuple(THINGS)):
+    """Files of config and checkpoint of a detector whose scores differ from box to box."""
+    paths = str(folder / 'detector.py'), str(folder / 'detector.pth')
+    cfg.dump(paths[0])
+    meta = dict(dataset_meta=dict(classes=classes)) if classes else {}
+    torch.save(dict(state_dict=build_detector(cfg.model).state_dict(), meta=meta), paths[1])
+    return paths
 
 
 def build_detector(cfg, seed=0):

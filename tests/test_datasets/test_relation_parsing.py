@@ -7,6 +7,7 @@ from mmground.datasets.relation_parsing import (
     choose_predicates,
     find_relations,
     head_token,
+    related_phrases,
     spacy_dependencies,
     spacy_parser,
     token_spans,
@@ -194,3 +195,37 @@ def test_missing_spacy(monkeypatch):
     monkeypatch.setitem(sys.modules, 'spacy', None)
     with pytest.raises(ImportError, match=r"pip install 'mmground\[nlp\]'"):
         spacy_parser()
+
+
+def test_phrases_of_any_text():
+    text = "The dog's ball,(red) near-by a T-shirt."
+    asked = []
+
+    def parse(captions):
+        for words in captions:
+            asked.append(words)
+            # "ball" depends on "T-shirt", all else on "ball".
+            heads = [4] * len(words)
+            heads[4] = len(words) - 2
+            deps = ['dep'] * len(words)
+            yield Dependencies(words, heads, deps)
+
+    spans = [(text.index(own), text.index(own) + len(own)) for own in ('ball', 'dog', 'a T-shirt')]
+    with pytest.raises(ValueError, match='have a cycle'):
+        related_phrases(text, spans, parse)
+    words = ['The', 'dog', "'s", 'ball', ',', '(', 'red', ')', 'near-by', 'a', 'T-shirt', '.']
+    assert asked == [words]
+
+    def by_preposition(captions):
+        (words,) = captions
+        place = {word: index for index, word in enumerate(words)}
+        heads = [place['ball']] * len(words)
+        heads[place['a']] = place['T-shirt']
+        heads[place['T-shirt']] = place['near-by']
+        deps = ['dep'] * len(words)
+        deps[place['near-by']], deps[place['T-shirt']] = 'prep', 'pobj'
+        yield Dependencies(words, heads, deps)
+
+    assert related_phrases(text, spans, by_preposition) == [(0, 2)]
+    with pytest.raises(ValueError, match='overlap at character 9'):
+        related_phrases(text, [(4, 14), (10 - 1, 12)], parse)

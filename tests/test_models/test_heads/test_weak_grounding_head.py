@@ -334,3 +334,20 @@ def test_phrases_are_packed(tmp_path):
     torch.testing.assert_close(phrases.sentences[2], text.pieces[2, :3].mean(0))
     assert torch.equal(phrases.embeddings[1, :2], text.embeddings[0, 5:7])
     assert not phrases.embeddings[1, 2:].any()
+
+
+def test_the_graph_is_kept_on_demand(tmp_path):
+    model = build(tmp_path, graph=dict(edge_channels=8)).eval()
+    with torch.no_grad():
+        model.head.graph.edge_proj.weight.mul_(5)
+        data = model.data_preprocessor(batch(*captions()))
+        whole = model(**data, mode='tensor').graph.weights
+        assert 'graph_weights' not in model.test_step(batch(*captions()))[0].pred_phrases
+        model.head.test_cfg['keep_graph'] = True
+        found = [own.pred_phrases.graph_weights for own in model.test_step(batch(*captions()))]
+    assert [own.shape for own in found] == [(3, 3), (2, 2), (1, 1)]
+    assert torch.equal(torch.block_diag(*found), whole)
+    assert whole.any()
+    plain = build(tmp_path, graph=None, num_relations=0, test_cfg=dict(keep_graph=True)).eval()
+    with torch.no_grad():
+        assert 'graph_weights' not in plain.test_step(batch(*captions()))[0].pred_phrases

@@ -85,3 +85,15 @@ def test_files_of_words(tmp_path):
     assert split_words(' A b\n') == [('a', (1, 2)), ('b', (3, 4))]
     with pytest.raises(ValueError, match='rnn must be'):
         WordRNNEncoder(rnn='rnn')
+
+
+def test_punctuation_is_parted_from_words_that_are_unknown(tmp_path):
+    path = tmp_path / 'words.txt'
+    path.write_text('frisbee\nu.s.\n.\n')
+    text = 'A "red (frisbee), U.S. ... .'
+    found = WordVocabulary(str(path)).split(text)
+    assert [word for word, _ in found] == [
+        *('a', '"', 'red', '(', 'frisbee', '),'),
+        *('u.s.', '...', '.'),
+    ]
+    assert all(text[start:end].lower() == word for word, (start, end) in found)

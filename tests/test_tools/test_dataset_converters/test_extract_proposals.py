@@ -13,14 +13,13 @@ from mmdet.structures.bbox import bbox2roi
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DefaultScope
-from small_detectors import randomise, single_level_fcos
+from small_detectors import single_level_fcos, small_faster_rcnn, write_detector
 from tool_loader import load_tool
 
 from mmground.apis import ProposalExtractor
 from mmground.datasets.grounding_shapes import generate
 from mmground.datasets.grounding_shapes.lexicon import THINGS
 from mmground.datasets.proposal_store import ProposalStore
-from mmground.registry import MODELS
 
 SIZE = 64
 
@@ -37,30 +36,9 @@ def root(tmp_path_factory):
     return folder
 
 
-def write(folder, cfg, classes=tuple(THINGS)):
-    """Config and checkpoint of a detector whose scores differ from box to box."""
-    torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        model = randomise(MODELS.build(cfg.model))
-    paths = str(folder / 'detector.py'), str(folder / 'detector.pth')
-    cfg.dump(paths[0])
-    meta = dict(dataset_meta=dict(classes=classes)) if classes else {}
-    torch.save(dict(state_dict=model.state_dict(), meta=meta), paths[1])
-    return paths
-
-
 @pytest.fixture(scope='module')
 def faster_rcnn(tmp_path_factory, config_dir):
-    cfg = Config.fromfile(config_dir / 'reir/faster-rcnn_r18_shapes.py')
-    cfg.model.backbone.base_channels = 8
-    cfg.model.rpn_head.update(in_channels=32, feat_channels=32)
-    cfg.model.roi_head.shared_head.base_channels = 8
-    cfg.model.roi_head.bbox_roi_extractor.out_channels = 32
-    cfg.model.roi_head.bbox_head.in_channels = 64
-    for transform in cfg.test_dataloader.dataset.pipeline:
-        if transform.type == 'mmdet.Resize':
-            transform.scale = (96, 96)
-    return write(tmp_path_factory.mktemp('faster_rcnn'), cfg)
+    return write_detector(tmp_path_factory.mktemp('faster_rcnn'), small_faster_rcnn(config_dir))
 
 
 def data_config(root, folder):
@@ -197,7 +175,7 @@ def test_a_one_stage_detector(root, tmp_path, faster_rcnn):
             nms_pre=100, score_thr=0.0, nms=dict(type='nms', iou_threshold=0.6), max_per_img=30
         ),
     )
-    paths = write(tmp_path, cfg, classes=('a', 'b', 'c', 'd', 'e'))
+    paths = write_detector(tmp_path, cfg, classes=('a', 'b', 'c', 'd', 'e'))
     extractor = ProposalExtractor(*paths)
     (found,) = extractor(
         pseudo_collate([extractor.prepare(next(iter(images(root, 'val').values())))])
@@ -209,13 +187,13 @@ def test_a_one_stage_detector(root, tmp_path, faster_rcnn):
 
 def test_names_of_the_categories(tmp_path, faster_rcnn):
     cfg = Config.fromfile(faster_rcnn[0])
-    paths = write(tmp_path, cfg, classes=None)
+    paths = write_detector(tmp_path, cfg, classes=None)
     extractor = ProposalExtractor(*paths)
     assert extractor.header['classes'] == list(THINGS)  # of the config
     with pytest.raises(ValueError, match='tells 12 categories apart, but has 2 names'):
         ProposalExtractor(*paths, classes=['a', 'b'])
     del cfg.test_dataloader.dataset.metainfo
-    paths = write(tmp_path, cfg, classes=None)
+    paths = write_detector(tmp_path, cfg, classes=None)
     with pytest.raises(ValueError, match='tells 12 categories apart, but has 80 names'):
         ProposalExtractor(*paths)  # those of COCO, the type of the data set
     renamed = ProposalExtractor(*paths, classes=[f'c{i}' for i in range(12)])
@@ -224,7 +202,7 @@ def test_names_of_the_categories(tmp_path, faster_rcnn):
         == ProposalExtractor(*paths, classes=[f'd{i}' for i in range(12)]).header['config_hash']
     )
     cfg.test_dataloader.dataset.type = 'SomethingElse'
-    paths = write(tmp_path, cfg, classes=None)
+    paths = write_detector(tmp_path, cfg, classes=None)
     with pytest.raises(ValueError, match='how its categories are called'):
         ProposalExtractor(*paths)
 
