@@ -125,7 +125,7 @@ def test_relations_by_a_parse(looking_up, files, monkeypatch):
 
     monkeypatch.setattr('mmground.apis.grounding_inferencer.spacy_parser', parser)
     results = [looking_up(files.image, TEXT, relations=own) for own in ('parse', [(0, 1)])]
-    assert asked == ['A red ball is near a big box , on the grass .'.split()]
+    assert [' '.join(words) for words in asked] == ['A red ball is near a big box , on the grass .']
     assert results[0]['predictions'] == results[1]['predictions']
     looking_up._parse = None
 

@@ -57,7 +57,7 @@ def test_an_image_of_ones_own(main, files, tmp_path):
 def test_what_is_wrong_ends_with_one_line(main, root, files, tmp_path):
     own = [files.image, TEXT]
     known = [*own, '--proposals', files.proposals]
-    names = [*THINGS][:-1] + ['unicorn']
+    names = [*list(THINGS)[1:], 'unicorn']
     (tmp_path / 'names').mkdir()
     other = shapes_reir(
         tmp_path / 'names',
