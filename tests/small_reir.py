@@ -93,7 +93,7 @@ def with_vectors(model):
     return model
 
 
-def shapes_reir(folder, root, name='reir', seed=0, **head):
+def shapes_reir(folder, root, name='reir', seed=0, classes=None, **head):
     """A small ReIR for a folder of Grounding Shapes, with weights drawn at random, on disk.
 
     Proposals are the boxes of the images' objects and of their halves. Returns ``config``,
@@ -107,7 +107,8 @@ def shapes_reir(folder, root, name='reir', seed=0, **head):
     model = small_reir(
         folder,
         similarity=dict(
-            word_vectors=str(root / 'word_vectors.npz'), classes=str(root / 'class_names.txt')
+            word_vectors=str(root / 'word_vectors.npz'),
+            classes=classes or str(root / 'class_names.txt'),
         ),
         **head,
     )

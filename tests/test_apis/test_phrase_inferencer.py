@@ -148,7 +148,7 @@ def test_a_live_detector(files, root, detector_files):
             alone['phrases'][0]['bbox'], abs=1e-2
         )
     # Those of a call come before the detector's.
-    given = dict(boxes=boxes(), labels=['box'] * 6)
+    given = dict(boxes=boxes(), labels=['box', 'ball'] * 3)
     (sample,) = inferencer(images[0], TEXT, proposals=given, return_datasamples=True)['predictions']
     assert sample.proposals.bboxes.numpy() == pytest.approx(boxes(), abs=1e-4)
 
@@ -168,7 +168,7 @@ def test_proposals_of_the_caller(files, root):
     for box in sample.pred_phrases.bboxes_initial.round(decimals=3).tolist():
         assert tuple(box) in known
     # By index and without scores; more than the model takes.
-    many = dict(boxes=np.tile(boxes(), (5, 1)), labels=[1] * 30)
+    many = dict(boxes=np.tile(boxes(), (5, 1)), labels=[0, 1] * 15)
     images = sorted(str(path) for path in (root / 'images/test2017').iterdir())
     samples = inferencer(images, TEXT, proposals=[many, given], return_datasamples=True)[
         'predictions'

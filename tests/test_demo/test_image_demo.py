@@ -7,7 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_detectors import small_faster_rcnn, write_detector
 from small_pbrec import referring_files
+from small_reir import shapes_reir
+
+from mmground.datasets.grounding_shapes import generate
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / 'demo' / 'image_demo.py'
@@ -128,3 +132,27 @@ def test_points_without_localisers(demo, tmp_path, capsys):
     assert re.search(
         r'the red star .* rec point at \d+, \d+; res point at', capsys.readouterr().out
     )
+
+
+def test_proposals_of_a_detector_and_relations(demo, tmp_path, config_dir, capsys):
+    root = tmp_path / 'shapes'
+    generate(root, ['flickr30k'], dict(train=2, val=1, test=1), size=64, seed=2)
+    files = shapes_reir(tmp_path, root)
+    detector = ['--detector', *write_detector(tmp_path, small_faster_rcnn(config_dir))]
+    text, out = '[A red ball] near [the box], beside [a star].', tmp_path / 'out'
+    argv = [*arguments(files, out, text), '--boxes=rpn']
+
+    def found(*more):
+        demo.main([*argv, *more])
+        assert capsys.readouterr().out.count('the box ') == 1
+        (file,) = (out / 'preds').iterdir()
+        return json.loads(file.read_text())['phrases']
+
+    phrases = found(*detector)
+    assert [phrase['text'] for phrase in phrases] == ['A red ball', 'the box', 'a star']
+    assert all(len(phrase['bbox_initial']) == 4 for phrase in phrases)
+    assert found(*detector, '--relations', '1-2', '3-2') != phrases
+    with pytest.raises(SystemExit, match=r'^error: .*there are none for image .*--detector'):
+        demo.main(argv)
+    with pytest.raises(SystemExit, match=r'^error: config none\.py does not exist'):
+        demo.main([*argv, '--detector', 'none.py', detector[2]])

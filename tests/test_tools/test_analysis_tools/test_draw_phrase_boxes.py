@@ -59,11 +59,7 @@ def test_what_is_wrong_ends_with_one_line(main, root, files, tmp_path):
     known = [*own, '--proposals', files.proposals]
     names = [*list(THINGS)[1:], 'unicorn']
     (tmp_path / 'names').mkdir()
-    other = shapes_reir(
-        tmp_path / 'names',
-        root,
-        similarity=dict(word_vectors=str(root / 'word_vectors.npz'), classes=names),
-    )
+    other = shapes_reir(tmp_path / 'names', root, classes=names)
     (tmp_path / 'pbrec').mkdir()
     pbrec = referring_files(tmp_path / 'pbrec', [])
     for more, message in (
