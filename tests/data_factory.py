@@ -10,6 +10,9 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
+from mmground.datasets.proposal_store import ProposalWriter
+from mmground.structures import decode_mask, encode_masks
+
 # Segment id -> (category, x1, y1, x2, y2); later ones lie on top. The ids need all
 # three channels of a panoptic PNG.
 PNG_IMAGES = {
@@ -411,6 +414,31 @@ def write_refer_dataset(root: Path) -> str:
     return str(root)
 
 
+def write_referit_dataset(root: Path) -> str:
+    """Write ReferItGame of the images of :func:`write_refer_dataset`, its masks run-length codes.
+
+    Returns:
+        The data root.
+    """
+    write_refer_dataset(root)
+    content = json.loads((root / 'refcoco/instances.json').read_text())
+    sizes = {image['id']: (image['height'], image['width']) for image in content['images']}
+    for annotation in content['annotations']:
+        mask = decode_mask(annotation['segmentation'], sizes[annotation['image_id']])
+        annotation['segmentation'] = encode_masks(mask[None])
+    refs = [
+        refer_entry(1, 101, 11, 'train', 'left man', 'guy'),
+        refer_entry(2, 103, 12, 'val', 'woman'),
+        refer_entry(3, 104, 13, 'test', 'tall person', 'man'),
+    ]
+    (root / 'refclef').mkdir()
+    (root / 'refclef/instances.json').write_text(json.dumps(content))
+    (root / 'refclef/refs(berkeley).p').write_bytes(python2_pickle(refs))
+    images = root / 'images/saiapr_tc-12'
+    (root / 'images/mscoco/images/train2014').rename(images)
+    return str(root)
+
+
 FLICKR_SENTENCES = {
     '1000': [
         '[/EN#11/people Two young guys] with [/EN#12/bodyparts shaggy hair] look at '
@@ -495,3 +523,26 @@ def flickr_relations() -> dict:
             '36979': [[], []],
         },
     )
+
+
+def write_proposals(path: Path, img_ids, size=(24, 32), num=8) -> str:
+    """Write a store of proposals, of two categories, of images of the same size (height, width).
+
+    Returns:
+        The path.
+    """
+    rng = np.random.default_rng(0)
+    limits = np.array(size[::-1])
+    with ProposalWriter(path, dict(detector='d', classes=['man', 'hair'], config_hash='h')) as file:
+        for img_id in img_ids:
+            first, second = rng.uniform(0, 0.5, (2, num, 2))
+            boxes = np.hstack((first, first + 0.3 + second / 3)) * np.tile(limits, 2)
+            # So close that one learns from the other.
+            boxes[1] = boxes[0] + [0.5, 0, 0.5, 0.25]
+            own = dict(
+                boxes=boxes.astype(np.float32),
+                labels=np.arange(num) % 2,
+                scores=np.linspace(0.9, 0.1, num, dtype=np.float32),
+            )
+            file.add([(str(img_id), own)])
+    return str(path)

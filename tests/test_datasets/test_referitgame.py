@@ -1,40 +1,17 @@
-import json
-from pathlib import Path
-
 import pytest
-from data_factory import python2_pickle, refer_annotations, refer_entry, write_refer_dataset
+from data_factory import refer_annotations, write_referit_dataset
 from mmengine.dataset import Compose
 
 from mmground.datasets import RefCocoDataset, ReferItGameDataset
-from mmground.structures import decode_mask, encode_masks
 
 
 @pytest.fixture
 def root(tmp_path):
-    """ReferItGame's files: masks are lists of run-length codes."""
-    root = Path(write_refer_dataset(tmp_path))
-    content = json.loads((root / 'refcoco/instances.json').read_text())
-    sizes = {image['id']: (image['height'], image['width']) for image in content['images']}
-    for annotation in content['annotations']:
-        mask = decode_mask(annotation['segmentation'], sizes[annotation['image_id']])
-        annotation['segmentation'] = encode_masks(mask[None])
-    refs = [
-        refer_entry(1, 101, 11, 'train', 'left man', 'guy'),
-        refer_entry(2, 103, 12, 'val', 'woman'),
-        refer_entry(3, 104, 13, 'test', 'tall person', 'man'),
-    ]
-    (root / 'refclef').mkdir()
-    (root / 'refclef/instances.json').write_text(json.dumps(content))
-    (root / 'refclef/refs(berkeley).p').write_bytes(python2_pickle(refs))
-    return str(root)
+    return write_referit_dataset(tmp_path)
 
 
 def test_records(root):
-    dataset = ReferItGameDataset(
-        split='test',
-        data_root=root,
-        data_prefix=dict(img_path=f'{root}/images/mscoco/images/train2014'),
-    )
+    dataset = ReferItGameDataset(split='test', data_root=root)
     found = [dataset.get_data_info(i) for i in range(len(dataset))]
     assert [record['text'] for record in found] == ['tall person', 'man']
     x, y, width, height = refer_annotations()[3]['bbox']

@@ -3,7 +3,8 @@
 dataset_type = 'Flickr30kEntitiesDataset'
 data_root = 'data/flickr30k/'
 proposals = 'data/flickr30k/proposals.db'
-relations = 'data/flickr30k/relations.json'
+# Of the data root.
+relations = 'relations.json'
 backend_args = None
 
 # As the bottom-up-attention detector sees images: the shorter side 600, the longer 1000 at most.

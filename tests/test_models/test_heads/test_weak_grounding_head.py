@@ -1,10 +1,20 @@
+import json
+
 import pytest
 import torch
+from data_factory import (
+    flickr_box,
+    flickr_relations,
+    flickr_xml,
+    write_flickr30k_dataset,
+    write_proposals,
+)
 from mmcv.ops import roi_align
 from mmengine.structures import InstanceData
 from small_ppmn import batch
 from small_reir import build, caption, captions, small_reir, with_vectors
 
+from mmground.datasets import Flickr30kEntitiesDataset
 from mmground.models.heads import PhraseBatch, RegionBatch
 from mmground.registry import MODELS
 
@@ -351,3 +361,55 @@ def test_the_graph_is_kept_on_demand(tmp_path):
     plain = build(tmp_path, graph=None, num_relations=0, test_cfg=dict(keep_graph=True)).eval()
     with torch.no_grad():
         assert 'graph_weights' not in plain.test_step(batch(*captions()))[0].pred_phrases
+
+
+def _from_files(root, relations, **dataset):
+    """The training samples of a folder, as a config's pipeline makes them."""
+    dataset = Flickr30kEntitiesDataset(
+        ann_file='train.txt',
+        data_root=str(root),
+        relations=relations,
+        pipeline=[
+            dict(type='LoadGroundingImage'),
+            dict(type='Resize', scale=(128, 96), keep_ratio=True),
+            dict(type='LoadProposals', path=str(root / 'proposals.db')),
+            dict(type='PackGroundingInputs'),
+        ],
+        **dataset,
+    )
+    items = [dataset[index] for index in range(len(dataset))]
+    return [(item['inputs'], item['data_samples']) for item in items]
+
+
+@pytest.mark.parametrize('keep', ['boxed', 'visual'])
+def test_training_never_reads_a_box_of_the_files(tmp_path, keep):
+    """Where phrases are is of no matter; whether they are anywhere is to ``keep='boxed'`` alone."""
+    root = tmp_path / 'data'
+    write_flickr30k_dataset(root)
+    (root / 'relations.json').write_text(json.dumps(flickr_relations()))
+    write_proposals(root / 'proposals.db', ['1000'])
+    loss_reg = dict(type='SelfTaughtRegressionLoss', score_gap=0.0)
+    cfg = small_reir(tmp_path, rec_stages=['coarse', 'fine'], loss_reg=loss_reg)
+    (tmp_path / 'words.txt').write_text('two\nyoung\nguys\nhair\nmen\nnear\nthem\n')
+    torch.manual_seed(0)
+    model = with_vectors(MODELS.build(cfg)).train()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    names = [['11', '16'], ['12'], ['14'], ['15'], ['17']]
+    moved = [flickr_box(own, 1, 1, 7 + 2 * i, 20 - i) for i, own in enumerate(names)]
+    unboxed = [flickr_box(['14'], 1, 0), flickr_box(['15'], 0, 1)]
+    versions = [None, [*moved[:2], *unboxed, *moved[4:]]]
+    if keep == 'visual':
+        versions += [moved, []]
+    expected, seen = None, set()
+    for objects in versions:
+        (root / 'Annotations/1000.xml').write_text(flickr_xml('1000', objects=objects))
+        pairs = _from_files(root, 'relations.json', keep=keep)
+        seen.add(str([sample.gt_regions.bboxes.tolist() for _, sample in pairs]))
+        assert sum(len(sample.phrases) for _, sample in pairs) == (10 if keep == 'visual' else 6)
+        model.load_state_dict(state)
+        losses = _losses(model, pairs)
+        assert losses['loss_reg_coarse'] > 0 and losses['loss_rel'] > 0
+        expected = expected or losses
+        for name, value in losses.items():
+            assert torch.equal(value, expected[name]), name
+    assert len(seen) == len(versions)
