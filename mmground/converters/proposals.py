@@ -19,6 +19,8 @@ _TSV_LONG = (
     'boxes', 'features',
 )  # fmt: skip
 
+_FIRST_LABELS = dict(reir=1, tsv=0)
+
 
 @dataclass
 class ImportedProposals:
@@ -29,7 +31,8 @@ class ImportedProposals:
         kind: ``'reir'``, the pickle of the official code of ReIR; ``'tsv'`` or ``'npz'``, a table
             or a folder of archives of bottom-up-attention, with categories.
         first_label: The number of the first category in the file. What has a smaller one is
-            background, and left out. None is that of the kind: 1, but 0 for ``'tsv'``.
+            background, and left out. None is that of the kind: 1 for ``'reir'``, 0 for ``'tsv'``.
+            Archives come with either, so ``'npz'`` needs it.
         num: How many are kept of an image.
 
     Attributes:
@@ -48,7 +51,12 @@ class ImportedProposals:
         if self.kind not in READERS:
             raise ValueError(f'kind must be one of {list(READERS)}, got {self.kind!r}')
         if self.first_label is None:
-            self.first_label = 0 if self.kind == 'tsv' else 1
+            if self.kind not in _FIRST_LABELS:
+                raise ValueError(
+                    f'{self.kind} files number their categories from 0, or from 1 with 0 as the '
+                    'background, and do not tell which: give first_label (--first-label)'
+                )
+            self.first_label = _FIRST_LABELS[self.kind]
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         """Pairs of an image and its ``boxes``, ``labels`` and ``scores``.

@@ -75,7 +75,7 @@ def test_a_pickle_with_code_is_refused(tmp_path):
         list(ImportedProposals(path, 'reir'))
     np.savez(tmp_path / '1.npz', bbox=BOXES, info=np.array(MakeFolder(tmp_path / 'made')))
     with pytest.raises(ValueError, match=r'1\.npz cannot be read.*mkdir'):
-        list(ImportedProposals(str(tmp_path), 'npz'))
+        list(ImportedProposals(str(tmp_path), 'npz', first_label=0))
     assert not (tmp_path / 'made').exists()
 
 
@@ -95,12 +95,17 @@ def test_archives(tmp_path):
         tmp_path / '36979.npz', x=np.zeros((4, 8)), bbox=BOXES, num_bbox=4, info=info
     )
     np.savez(tmp_path / '7.npz', bbox=BOXES, objects_id=LABELS, objects_conf=SCORES)
-    (first, found), (second, other) = ImportedProposals(str(tmp_path), 'npz')
+    (first, found), (second, other) = ImportedProposals(str(tmp_path), 'npz', first_label=1)
     assert (first, second) == ('36979', '7')
     assert_tidy(found, 1)
     assert_tidy(other, 1)
     for _, found in ImportedProposals(str(tmp_path), 'npz', first_label=0):
         assert_tidy(found, 0)
+
+
+def test_archives_do_not_tell_their_first_category(tmp_path):
+    with pytest.raises(ValueError, match=r'npz files number .* give first_label'):
+        ImportedProposals(str(tmp_path), 'npz')
 
 
 @pytest.mark.parametrize(
@@ -139,13 +144,13 @@ def test_other_files(tmp_path):
         ImportedProposals('x', 'csv')
     for kind in ('reir', 'tsv', 'npz'):
         with pytest.raises(FileNotFoundError):
-            list(ImportedProposals(str(tmp_path / 'none'), kind))
+            list(ImportedProposals(str(tmp_path / 'none'), kind, first_label=0))
     (tmp_path / 'list.pkl').write_bytes(pickle.dumps([]))
     with pytest.raises(ValueError, match='expected a dict of images, got a list'):
         list(ImportedProposals(str(tmp_path / 'list.pkl'), 'reir'))
     (tmp_path / '1.npz').write_bytes(b'no archive')
     with pytest.raises(ValueError, match=r'1\.npz cannot be read'):
-        list(ImportedProposals(str(tmp_path), 'npz'))
+        list(ImportedProposals(str(tmp_path), 'npz', first_label=0))
     np.savez(tmp_path / '1.npz', bbox=BOXES)
     with pytest.raises(ValueError, match='extract boxes with their categories'):
-        list(ImportedProposals(str(tmp_path), 'npz'))
+        list(ImportedProposals(str(tmp_path), 'npz', first_label=0))

@@ -5,7 +5,8 @@ Examples::
     python tools/dataset_converters/import_proposals.py reir precomp_annos.pkl p.db \\
         --classes objects_vocab.txt
     python tools/dataset_converters/import_proposals.py tsv train.tsv p.db --classes ...
-    python tools/dataset_converters/import_proposals.py npz features/ p.db --classes ...
+    python tools/dataset_converters/import_proposals.py npz features/ p.db --classes ... \\
+        --first-label 0
 
 ``reir`` is the pickle of ReIR's official code; ``tsv`` the table of bottom-up-attention with
 categories, as LXMERT has it; ``npz`` a folder with an archive per image, as of
@@ -46,7 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--first-label',
         type=int,
-        help='number of the first category in the source; lower ones are background (1; tsv: 0)',
+        help='number of the first category in the source; lower ones are background (reir: 1, tsv: '
+        '0; npz, of which both are about, needs it)',
     )
     parser.add_argument('--overwrite', action='store_true', help='replace a file that is there')
     return parser
@@ -60,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             process.
 
     Raises:
-        SystemExit: If the command line is wrong or the names do not exist; status 2.
+        SystemExit: If the command line is wrong, the names do not exist, or the number of the first
+            category is missing; status 2.
         FileNotFoundError: If the source does not exist.
         ValueError: If it is malformed, or an image is in the file already.
     """
@@ -68,7 +71,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     check_file(parser, args.classes, 'file of names')
     classes = read_names(args.classes)
-    source = ImportedProposals(args.source, args.kind, args.first_label, args.num)
+    try:
+        source = ImportedProposals(args.source, args.kind, args.first_label, args.num)
+    except ValueError as error:
+        parser.error(str(error))
     header = dict(
         detector=args.detector or Path(args.source).stem,
         classes=classes,

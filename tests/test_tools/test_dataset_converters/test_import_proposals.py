@@ -47,6 +47,9 @@ def test_errors(files, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         tool(['reir', source, out, '--classes', 'none.txt'])
     assert stop.value.code == 2 and 'file of names' in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        tool(['npz', str(tmp_path), out, '--classes', names])
+    assert stop.value.code == 2 and '--first-label' in capsys.readouterr().err
     (tmp_path / 'names.txt').write_text('yolk\n')
     with pytest.raises(ValueError, match='none of the 1 classes'):
         tool(['reir', source, out, '--classes', names])
