@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData
 from small_detectors import randomise
 
 from mmground.datasets.proposal_store import ProposalWriter
-from mmground.datasets.word_vectors import read_names
+from mmground.datasets.word_vectors import WordVectors, read_names
 from mmground.registry import DATASETS, MODELS
 from mmground.structures import Geometry, GroundingDataSample, parse_markup
 
@@ -19,19 +19,15 @@ CLASSES = ('star', 'ring', 'grass', 'box')
 DIMS = 6
 
 
-class WordTable:
-    """Vectors of words, drawn by their letters; ``box`` and ``is`` have none."""
-
-    @staticmethod
-    def of(words):
-        """Vectors (n, D), and which are known."""
-        rows = []
-        for word in words:
-            generator = torch.Generator().manual_seed(sum(word.encode()))
-            # Positive, so that all are similar.
-            rows.append(torch.rand(DIMS, generator=generator) + 0.1)
-        known = torch.tensor([word not in ('box', 'is') for word in words])
-        return torch.stack(rows) * known[:, None], known
+def word_vectors():
+    """Vectors, drawn by the letters of each word; ``box`` and ``is`` have none."""
+    words = sorted({*WORDS, *CLASSES} - {'box', 'is'})
+    rows = []
+    for word in words:
+        generator = torch.Generator().manual_seed(sum(word.encode()))
+        # Positive, so that all are similar.
+        rows.append(torch.rand(DIMS, generator=generator) + 0.1)
+    return WordVectors(words, torch.stack(rows).numpy())
 
 
 def small_reir(folder, **head):
@@ -65,7 +61,6 @@ def small_reir(folder, **head):
         head=dict(
             type='WeakGroundingHead',
             in_channels=64,
-            text_channels=16,
             channels=16,
             joint_channels=8,
             topk=3,
@@ -89,7 +84,7 @@ def build(folder, **head):
 
 def with_vectors(model):
     """Give a model the word vectors, which are not a part of checkpoints."""
-    model.head.similarity.use(WordTable(), CLASSES)
+    model.head.similarity.use(word_vectors(), CLASSES)
     return model
 
 

@@ -15,6 +15,7 @@ model = dict(
         num_relations=0,
         loss_rel=None,
         per_image_bn=False,
+        similarity=dict(classes='data/refcoco/proposals_refclef.db'),
         decoder=dict(vocab_file='data/refcoco/phrase_vocab_refclef.txt'),
     ),
 )

@@ -117,6 +117,7 @@ def convert_checkpoint(
         model,
         vocab_file if published.needs_vocabulary else None,
         phrase_vocab_file if published.phrase_vocabulary else None,
+        len(weights['head.relation.2.bias']) if 'head.relation.2.bias' in weights else None,
     )
     if published.phrase_vocabulary:
         for part in ('text_encoder', 'head.decoder'):
@@ -327,7 +328,10 @@ PUBLISHED: dict[str, PublishedWeights] = {
 
 
 def _expected_model(
-    cfg: Mapping, vocab_file: str | None, phrase_vocab_file: str | None
+    cfg: Mapping,
+    vocab_file: str | None,
+    phrase_vocab_file: str | None,
+    num_relations: int | None,
 ) -> nn.Module:
     """The model, or parts without one, without memory for its weights: names and shapes."""
     text_encoder = dict(cfg['text_encoder'])
@@ -337,6 +341,8 @@ def _expected_model(
     if phrase_vocab_file is not None:
         decoder = dict(cfg['head'].get('decoder') or {}, vocab_file=phrase_vocab_file)
         cfg['head'] = dict(cfg['head'], decoder=decoder)
+    if num_relations is not None:
+        cfg['head'] = dict(cfg['head'], num_relations=num_relations)
     with DefaultScope.overwrite_default_scope('mmground'), torch.device('meta'):
         if 'type' in cfg:
             return MODELS.build(cfg)

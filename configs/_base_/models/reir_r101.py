@@ -2,6 +2,9 @@
 # from a bottom-up-attention detector, which convert.py of tools/model_converters converts
 # (bottom-up).
 backbone_checkpoint = 'data/bottom-up-r101/backbone.pth'
+# Its predicates are the relations to tell apart. 88 in the paper and in official checkpoints, whose
+# names and counts were not released.
+relations_file = 'data/flickr30k/relations.json'
 
 model = dict(
     type='Grounder',
@@ -40,7 +43,6 @@ model = dict(
     head=dict(
         type='WeakGroundingHead',
         in_channels=2048,
-        text_channels=1024,
         channels=1024,
         topk=5,
         num_stages=2,
@@ -49,21 +51,19 @@ model = dict(
         similarity=dict(
             type='SemanticSimilarity',
             word_vectors='data/word_vectors/skip_thoughts.npz',
-            classes='data/word_vectors/visual_genome_classes.txt',
+            # They carry the names of their detector's categories.
+            classes='data/flickr30k/proposals.db',
             form='official',
         ),
         graph=dict(type='ObjectGraph', edge_channels=512, form='official', edges='attention'),
         decoder=dict(type='PhraseDecoder', vocab_file='data/flickr30k/phrase_vocab.txt', rnn='gru'),
-        num_relations=88,
+        num_relations=relations_file,
         loss_rec=dict(type='ReconstructionLoss', loss_weight=1.0),
         loss_reg=dict(
             type='SelfTaughtRegressionLoss', iou_threshold=0.6, score_gap=0.1, loss_weight=0.1
         ),
         loss_rel=dict(
-            type='RelationLoss',
-            form='bce',
-            class_counts='data/flickr30k/relations.json',
-            loss_weight=1.0,
+            type='RelationLoss', form='bce', class_counts=relations_file, loss_weight=1.0
         ),
         loss_rank=dict(type='ImageTextRankingLoss', margin=0.2, loss_weight=1.0),
     ),

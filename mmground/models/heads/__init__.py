@@ -16,6 +16,7 @@ from .progressive_alignment import ProgressiveAlignment
 from .progressive_upsampling import ProgressiveUpsampling
 from .refined_pixel_round import RefinedPixelRound
 from .refinement_trace import RefinementTrace, record_refinement, trace_refinement
+from .relation_classifier import RelationClassifier
 from .semantic_similarity import SemanticSimilarity, semantic_similarity
 from .sentence_fusion import SentenceFusion, cell_coordinates
 from .vision_language_encoder import VisionLanguageEncoder
@@ -46,6 +47,7 @@ __all__ = [
     'RefinedPixelRound',
     'RefinementTrace',
     'RegionBatch',
+    'RelationClassifier',
     'SKNet',
     'SemanticSimilarity',
     'SentenceFusion',

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from mmground.registry import MODELS
 
-from ..layers.masked_softmax import masked_softmax
+from ..layers.masked_softmax import masked_softmax, plain_softmax
 
 FORMS = ('official', 'paper')
 EDGES = ('attention', 'uniform')
@@ -111,7 +111,7 @@ class ObjectGraph(BaseModule):
             # An edge that is not positive vanishes.
             weights = masked_softmax(gates, gates != 0)
         else:
-            weights = masked_softmax(gates, linked)
+            weights = plain_softmax(gates, linked)
         received = weights @ messages
         if self.form == 'paper':
             return GraphOutput(nodes + received, gates, weights)

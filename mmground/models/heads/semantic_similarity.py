@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmground.datasets.proposal_store import ProposalStore
+from mmground.datasets.word_vectors import WordVectors, read_names
 from mmground.registry import MODELS
 
 FORMS = ('official', 'paper')
@@ -24,12 +26,19 @@ def semantic_similarity(
     Returns:
         Shape (P, C); 0 for a phrase without a known word.
     """
+    return _compare(words, known, _prepare_categories(categories, form), form)
+
+
+def _prepare_categories(categories: Tensor, form: str) -> Tensor:
+    return F.normalize(categories, dim=-1) if form == 'official' else categories
+
+
+def _compare(words: Tensor, known: Tensor, categories: Tensor, form: str) -> Tensor:
     known = known.to(words)[..., None]
     share = known / known.sum(1, keepdim=True).clamp(min=1)
     if form == 'official':
-        words, categories = F.normalize(words, dim=-1), F.normalize(categories, dim=-1)
-    phrases = (words * share).sum(1)
-    similarity = phrases @ categories.T
+        words = F.normalize(words, dim=-1)
+    similarity = (words * share).sum(1) @ categories.T
     return similarity.relu() if form == 'official' else similarity
 
 
@@ -41,9 +50,10 @@ class SemanticSimilarity(nn.Module):
     a part of checkpoints: their tables are large.
 
     Args:
-        word_vectors: A file of :class:`~mmground.datasets.word_vectors.WordVectors`.
+        word_vectors: A file of :class:`WordVectors`.
         classes: Names of the detector's categories, in the order of the proposals' labels; a
-            ``.txt`` file with one a line; or the file of proposals, which has them.
+            ``.txt`` file with one a line, see :func:`read_names`; or the :class:`ProposalStore`,
+            which has them.
         form: See :func:`semantic_similarity`.
 
     Raises:
@@ -62,7 +72,7 @@ class SemanticSimilarity(nn.Module):
         self.word_vectors = word_vectors
         self.classes = classes
         self.form = form
-        self._vectors = None
+        self._vectors: WordVectors | None = None
         self._names: list[str] = []
         self._categories: Tensor | None = None
 
@@ -83,7 +93,7 @@ class SemanticSimilarity(nn.Module):
             RuntimeError: If the files are not set.
         """
         self._ensure_loaded()
-        return bool(words) and bool(torch.as_tensor(self._vectors.of(words)[1]).any())
+        return bool(self._vectors.of(words)[1].any())
 
     def _ensure_loaded(self) -> None:
         if self._vectors is None:
@@ -95,27 +105,24 @@ class SemanticSimilarity(nn.Module):
                 'the head has no vectors of words or no names of categories: set '
                 'model.head.similarity.word_vectors and .classes to those of the data'
             )
-        from mmground.datasets.word_vectors import WordVectors, read_names
-
         names = self.classes
         if isinstance(names, str) and names.endswith('.txt'):
             names = read_names(names)
         elif isinstance(names, str):
-            from mmground.datasets.proposal_store import ProposalStore
-
             names = ProposalStore(names).header['classes']
         self.use(WordVectors.load(self.word_vectors), names)
 
-    def use(self, vectors, names: Sequence[str]) -> None:
+    def use(self, vectors: WordVectors, names: Sequence[str]) -> None:
         """Take vectors and names that have been read already.
 
         Args:
-            vectors: With ``of``, as :class:`~mmground.datasets.word_vectors.WordVectors` has.
-            names: Of the categories.
+            vectors: The vectors.
+            names: Of the categories. A name of several words has the mean of theirs.
         """
         self._vectors = vectors
         self._names = list(names)
-        self._categories = _of_names(vectors, names)
+        categories = torch.from_numpy(vectors.of_names(names)[0])
+        self._categories = _prepare_categories(categories, self.form)
 
     def forward(self, phrases: Sequence[Sequence[str]], labels: Tensor, owner: Tensor) -> Tensor:
         """Compare phrases with the proposals of their images.
@@ -133,30 +140,18 @@ class SemanticSimilarity(nn.Module):
             ValueError: If a label has no name.
         """
         self._ensure_loaded()
-        if len(labels) and labels.numel() and int(labels.max()) >= len(self._categories):
+        highest = int(labels.max()) if labels.numel() else -1
+        if highest >= len(self._categories):
             raise ValueError(
-                f'a proposal has the label {int(labels.max())}, but there are '
+                f'a proposal has the label {highest}, but there are '
                 f'{len(self._categories)} names of categories: set model.head.similarity.classes '
                 'to those of the detector that made the proposals'
             )
-        length = max([1, *map(len, phrases)])
-        words = torch.zeros(len(phrases), length, self._categories.shape[1])
-        known = torch.zeros(len(phrases), length, dtype=torch.bool)
-        for row, own in enumerate(phrases):
-            if own:
-                vectors, found = self._vectors.of(own)
-                words[row, : len(own)] = torch.as_tensor(vectors, dtype=torch.float32)
-                known[row, : len(own)] = torch.as_tensor(found)
-        table = semantic_similarity(words, known, self._categories, self.form).to(labels.device)
+        lengths = torch.tensor([len(own) for own in phrases])
+        slots = torch.arange(max(map(len, phrases), default=0)) < lengths[:, None]
+        vectors, found = self._vectors.of([word for own in phrases for word in own])
+        words = torch.zeros(*slots.shape, vectors.shape[1])
+        known = torch.zeros_like(slots)
+        words[slots], known[slots] = torch.from_numpy(vectors), torch.from_numpy(found)
+        table = _compare(words, known, self._categories, self.form).to(labels.device)
         return table.gather(1, labels[owner])
-
-
-def _of_names(vectors, names: Sequence[str]) -> Tensor:
-    """The mean of the known words of each name. Shape (C, D)."""
-    rows = []
-    for name in names:
-        found, known = vectors.of(name.lower().split())
-        found = torch.as_tensor(found, dtype=torch.float32)
-        known = torch.as_tensor(known).bool()
-        rows.append(found[known].mean(0) if known.any() else found.new_zeros(found.shape[1]))
-    return torch.stack(rows)

@@ -139,17 +139,15 @@ class PhraseBatch:
         states, phrase, place = text.phrase_pieces(spans, text_index)
         slot = rank_in_groups(place, phrase)
         words: list[list[str]] = [[] for _ in spans]
-        offsets = text.offsets.tolist()
+        owner = text_index[phrase]
         texts = [sample.text for sample in data_samples]
-        owners = text_index.tolist()
-        for index, at in zip(phrase.tolist(), place.tolist(), strict=True):
-            start, end = offsets[owners[index]][at]
-            words[index].append(texts[owners[index]][start:end].lower())
+        # In one piece, because the device is waited for at each copy from it.
+        read = torch.column_stack((phrase, owner, text.offsets[owner, place]))
+        for index, own, start, end in read.tolist():
+            words[index].append(texts[own][start:end].lower())
         length = max(map(len, words), default=0)
         embeddings = text.embeddings.new_zeros(len(words), length, text.embeddings.shape[-1])
-        embeddings = embeddings.index_put(
-            (phrase, slot), text.embeddings[text_index[phrase], place]
-        )
+        embeddings = embeddings.index_put((phrase, slot), text.embeddings[owner, place])
         valid = text.valid[..., None].to(text.pieces)
         sentences = (text.pieces * valid).sum(1) / valid.sum(1).clamp(min=1)
         starts = torch.tensor([0, *counts]).cumsum(0).tolist()

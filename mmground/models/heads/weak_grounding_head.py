@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from mmground.registry import MODELS
 from mmground.structures import GroundingDataSample, TextFeatures
 
-from ..layers.masked_softmax import masked_softmax
+from ..layers.masked_softmax import masked_softmax, plain_softmax
 from ..layers.segment_batch_norm import SegmentBatchNorm1d, SegmentStatistics
 from ..losses.per_text import sum_per_text
 from ..task_modules.box_deltas import clip_boxes, decode_boxes
 from .pair_network import PairNetwork
+from .relation_classifier import RelationClassifier
 from .weak_grounding_batch import PhraseBatch, RegionBatch, Stage, WeakGrounding
 
 STAGES = ('coarse', 'fine')
@@ -40,8 +41,8 @@ class WeakGroundingHead(BaseModule):
         in_channels: Visual channels of a region.
         spatial_channels: Channels of a region's place behind them; 0 as in the official recipe. The
             paper has 98, with ``RegionEncoder(spatial=True)``.
-        text_channels: Channels of text features and embeddings, equal to ``channels``.
-        channels: d, the common width.
+        spatial_embed_channels: Width that the place is embedded in.
+        channels: d, the common width, and that of text features and embeddings.
         joint_channels: Width in which images and texts are compared.
         topk: K.
         num_stages: 2, or 1 for coarse matching alone.
@@ -50,13 +51,16 @@ class WeakGroundingHead(BaseModule):
             Eq. 2 has two.
         regressor_channels: Hidden channels of F_reg. None: boxes are not moved.
         regress_with_phrase: Whether F_reg sees the phrase (Table 2: ``w/o x_q``).
-        similarity: Config of s^a, a :class:`SemanticSimilarity`; its ``form='paper'`` also lets all
-            proposals take part in the softmax, not those with s^a > 0 alone.
-        unmatched: What a phrase attends to that is similar to no proposal: ``'zero'``, nothing,
-            so that its box is that of the first proposal; or ``'scores'``, the softmax without s^a.
+        similarity: Config of s^a, a :class:`SemanticSimilarity`.
+        softmax: What makes attention of scores: ``'masked'``, :func:`masked_softmax` over the
+            candidates with s^a > 0, as the official code; or ``'plain'``, over all, Eqs. 4 and 9.
+        unmatched: What a phrase attends to that is similar to no proposal: ``'zero'``, what comes
+            out of s^a = 0, which is nothing (the ``'plain'`` softmax: all alike), so that its box
+            is that of the first proposal; or ``'scores'``, the softmax without s^a.
         graph: Config of the :class:`ObjectGraph`. None leaves it out.
         decoder: Config of the :class:`PhraseDecoder`.
-        num_relations: C_r, relations to tell apart; 0 tells none.
+        num_relations: C_r, relations to tell apart, or the file that has them, see
+            :class:`RelationClassifier`; 0 tells none.
         fine_context: What z^f is weighted with: ``'fused'``, as the official code, or ``'fine'``,
             as the paper.
         fusion: What Eq. 11 multiplies at inference: the ``'attention'`` of both stages, as the
@@ -96,7 +100,7 @@ class WeakGroundingHead(BaseModule):
         self,
         in_channels: int = 2048,
         spatial_channels: int = 0,
-        text_channels: int = 1024,
+        spatial_embed_channels: int = 256,
         channels: int = 1024,
         joint_channels: int = 512,
         topk: int = 5,
@@ -105,10 +109,11 @@ class WeakGroundingHead(BaseModule):
         regressor_channels: int | None = 256,
         regress_with_phrase: bool = True,
         similarity: dict | None = None,
+        softmax: str = 'masked',
         unmatched: str = 'zero',
         graph: dict | None = None,
         decoder: dict | None = None,
-        num_relations: int = 0,
+        num_relations: int | str = 0,
         fine_context: str = 'fused',
         fusion: str = 'attention',
         per_image_bn: bool = True,
@@ -129,6 +134,7 @@ class WeakGroundingHead(BaseModule):
         super().__init__(init_cfg)
         for name, value, choices in (
             ('num_stages', num_stages, (1, 2)),
+            ('softmax', softmax, ('masked', 'plain')),
             ('unmatched', unmatched, ('zero', 'scores')),
             ('fine_context', fine_context, ('fused', 'fine')),
             ('fusion', fusion, ('attention', 'scores')),
@@ -141,16 +147,14 @@ class WeakGroundingHead(BaseModule):
         for name, value in (('rec_stages', rec_stages), ('rank_stages', rank_stages)):
             if not set(value) <= set(stages):
                 raise ValueError(f'{name} must be among the stages {stages}, got {value!r}')
-        if text_channels != channels:
-            raise ValueError(
-                f'text_channels ({text_channels}) and channels ({channels}) must be equal: phrases '
-                'and regions are paired without a projection of the phrases'
-            )
         if num_stages == 1 and (graph is not None or num_relations):
             raise ValueError('the graph and the relations are of the fine stage: num_stages=2')
         self.topk = topk
         self.num_stages = num_stages
         self.in_channels = in_channels
+        self.spatial_channels = spatial_channels
+        self.channels = channels
+        self.softmax = softmax
         self.unmatched = unmatched
         self.fine_context = fine_context
         self.fusion = fusion
@@ -164,10 +168,11 @@ class WeakGroundingHead(BaseModule):
         self.test_cfg.update(test_cfg or {})
         self.refining = True
         norm = dict(per_segment=per_image_bn, single_row=single_phrase_bn)
+        self.spatial_embedding = None
         if spatial_channels:
-            self.spatial_embedding = nn.Linear(spatial_channels, 256)
-        visual_channels = in_channels + (256 if spatial_channels else 0)
-        self.visual_embedding = nn.Linear(visual_channels, channels)
+            self.spatial_embedding = nn.Linear(spatial_channels, spatial_embed_channels)
+            in_channels += spatial_embed_channels
+        self.visual_embedding = nn.Linear(in_channels, channels)
         self.visual_norm = SegmentBatchNorm1d(channels, per_segment=per_image_bn)
         self.phrase_norm = SegmentBatchNorm1d(channels, **norm)
         self.similarity = MODELS.build(dict(type='SemanticSimilarity') | (similarity or {}))
@@ -181,11 +186,7 @@ class WeakGroundingHead(BaseModule):
         self.decoder = MODELS.build(dict(type='PhraseDecoder', channels=channels) | (decoder or {}))
         self.relation = None
         if num_relations:
-            self.relation = nn.Sequential(
-                nn.Linear(2 * channels, channels),
-                nn.ReLU(inplace=True),
-                nn.Linear(channels, num_relations),
-            )
+            self.relation = RelationClassifier(channels, num_relations)
         self.image_proj = self.sentence_proj = None
         if loss_rank is not None:
             self.image_proj = nn.Linear(channels, joint_channels)
@@ -207,7 +208,11 @@ class WeakGroundingHead(BaseModule):
 
         Returns:
             Both stages. In training mode, running statistics have moved.
+
+        Raises:
+            ValueError: If the features are not as wide as the head's settings say.
         """
+        self._check_widths(regions, phrases)
         own, phrase_statistics = self.phrase_norm(
             phrases.features, phrases.text_index, phrases.num_texts
         )
@@ -230,11 +235,27 @@ class WeakGroundingHead(BaseModule):
             self.visual_norm.track([own for own in passes if own is not None])
         return result
 
+    def _check_widths(self, regions: RegionBatch, phrases: PhraseBatch) -> None:
+        found = regions.features.shape[-1]
+        if found != self.in_channels + self.spatial_channels:
+            raise ValueError(
+                f'regions have {found} channels, but model.head.in_channels is {self.in_channels} '
+                f'and model.head.spatial_channels is {self.spatial_channels}: the latter must be '
+                '2 * roi_size ** 2 with model.region_encoder.spatial=True, and 0 without'
+            )
+        widths = (phrases.features.shape[-1], phrases.embeddings.shape[-1])
+        if set(widths) != {self.channels}:
+            raise ValueError(
+                f'model.text_encoder has channels={widths[0]} and embed_channels={widths[1]}, but '
+                f'model.head.channels is {self.channels}: all three must be equal, because phrases '
+                'are paired with regions, and read by the decoder, without a projection'
+            )
+
     def _embed(
         self, features: Tensor, segment: Tensor, num_segments: int
     ) -> tuple[Tensor, SegmentStatistics | None]:
         """Regions (n, D) to the common width, normalised. Shape (n, C)."""
-        if features.shape[1] > self.in_channels:
+        if self.spatial_embedding is not None:
             visual, places = features.tensor_split([self.in_channels], dim=1)
             features = torch.cat((visual, self.spatial_embedding(places).relu()), dim=1)
         return self.visual_norm(self.visual_embedding(features).relu(), segment, num_segments)
@@ -254,13 +275,15 @@ class WeakGroundingHead(BaseModule):
         if self.box_regressor is not None:
             deltas = self.box_regressor(phrases, visual, owner).float()
             deltas = deltas.expand(len(phrases), -1, -1)
-        logits, mask = scores * semantic, valid
-        if self.similarity.form == 'official':
-            mask = valid & (semantic > 0)
+        logits = scores * semantic
+        mask = valid & (semantic > 0) if self.softmax == 'masked' else valid
         if self.unmatched == 'scores':
-            lonely = ~(valid & (semantic != 0)).any(1, keepdim=True)
+            lonely = ~(mask & (semantic != 0)).any(1, keepdim=True)
             logits, mask = torch.where(lonely, scores, logits), mask | (lonely & valid)
-        attention = masked_softmax(logits, mask)
+        if self.softmax == 'masked':
+            attention = masked_softmax(logits, mask, valid=valid)
+        else:
+            attention = plain_softmax(logits, mask)
         candidates = visual if owner is None else visual[owner]
         return Stage(
             boxes, valid, visual, semantic, scores, attention, deltas, _mix(attention, candidates)
@@ -431,12 +454,14 @@ class WeakGroundingHead(BaseModule):
                 losses[f'loss_rec_{name}'] = self._reduce(
                     self.loss_rec(logits, word_ids, word_mask, *group)
                 )
-            trains_offsets = self.reg_start == 'always' or self.refining
-            if stage.deltas is not None and trains_offsets:
+            if stage.deltas is not None:
                 boxes = stage.boxes.detach() if self.detach_boxes else stage.boxes
-                losses[f'loss_reg_{name}'] = self._reduce(
+                loss = self._reduce(
                     self.loss_reg(stage.deltas, boxes, stage.attention, stage.valid, *group)
                 )
+                trains_offsets = self.reg_start == 'always' or self.refining
+                # Not left out, because in distributed training each parameter needs a gradient.
+                losses[f'loss_reg_{name}'] = loss if trains_offsets else 0 * loss
             if self.loss_rank is not None and name in self.rank_stages:
                 image = phrases.image_of_text
                 ignored = image[:, None] == image if self.ignore_same_image else None
@@ -451,11 +476,17 @@ class WeakGroundingHead(BaseModule):
         logits = self.relation_logits(context, phrases.edges)
         labels = phrases.edge_labels
         if labels is None:
+            if len(logits):
+                raise ValueError(
+                    'samples have relations without relation_labels, which the relation loss needs:'
+                    ' set model.head.num_relations=0 to train without'
+                )
             labels = torch.zeros_like(logits, dtype=torch.bool)
         if labels.shape != logits.shape:
             raise ValueError(
                 f'relation_labels are of {labels.shape[1]} relations, but the model tells '
-                f'{logits.shape[1]} apart: set model.head.num_relations to that of the data'
+                f'{logits.shape[1]} apart: set model.head.num_relations to the relations '
+                'file of the data'
             )
         text_index = phrases.text_index[phrases.edges[:, 0]]
         return self._reduce(self.loss_rel(logits, labels, text_index, phrases.num_texts))

@@ -1,11 +1,10 @@
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmground.datasets.relation_file import RelationFile
 from mmground.registry import MODELS
 
 from .per_text import sum_per_text
@@ -54,8 +53,8 @@ class RelationLoss(nn.Module):
     Args:
         form: ``'bce'`` or ``'ce'``.
         class_counts: How often each relation occurs in the training set, for the weights of
-            ``'bce'``; or a JSON file with them under ``counts``, which is read with the first
-            loss. None weighs all classes alike.
+            ``'bce'``; or a :class:`RelationFile`, which is read with the first loss. None weighs
+            all classes alike.
         highest_weight: Of the rarest relation.
         loss_weight: lambda_2 of Eq. 12.
 
@@ -87,19 +86,19 @@ class RelationLoss(nn.Module):
 
         Raises:
             FileNotFoundError: If the file of counts does not exist.
-            ValueError: If it holds none, or of another number of classes.
+            ValueError: If it is malformed, or has another number of classes.
         """
         if self.class_counts is None:
             return None
         if self._class_weights is None:
             counts = self.class_counts
             if isinstance(counts, str):
-                counts = _read_counts(counts)
+                counts = RelationFile.load(counts).counts
             self._class_weights = relation_class_weights(counts, self.highest_weight)
         if len(self._class_weights) != num_classes:
             raise ValueError(
                 f'{self.class_counts} counts {len(self._class_weights)} relations, but the model '
-                f'has {num_classes}: set model.head.num_relations to that number'
+                f'has {num_classes}: set model.head.num_relations to that number, or to the file'
             )
         return self._class_weights
 
@@ -129,16 +128,3 @@ class RelationLoss(nn.Module):
         ).mean(1)
         counts = torch.bincount(text_index, minlength=num_texts).clamp(min=1)
         return self.loss_weight * sum_per_text(of_pairs, text_index, num_texts) / counts
-
-
-def _read_counts(path: str) -> list[int]:
-    remedy = 'write it with tools/dataset_converters/parse_relations.py'
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'the relations {path} do not exist: {remedy}')
-    try:
-        counts = json.loads(Path(path).read_text(encoding='utf-8'))['counts']
-        return [int(count) for count in counts]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} has no list 'counts' of how often each relation occurs: {remedy}"
-        ) from error

@@ -10,7 +10,7 @@ from torch import Tensor
 from mmground.registry import MODELS
 
 from ..task_modules.box_deltas import encode_boxes
-from .per_text import sum_per_text
+from .per_text import check_reduction, sum_per_text
 
 
 class RegressionTargets(NamedTuple):
@@ -69,19 +69,29 @@ def self_taught_targets(
 class SelfTaughtRegressionLoss(torch.nn.Module):
     """Smooth L1 between predicted offsets and those to the most confident candidate (Eq. 15).
 
-    The mean over the offsets of a text's neighbours, of which those that the anchor is not sure
+    It is about the offsets of a text's neighbours, of which those that the anchor is not sure
     enough of count as 0; 0 for a text without any.
 
     Args:
         iou_threshold: See :func:`self_taught_targets`.
         score_gap: See :func:`self_taught_targets`.
+        reduction: What becomes of the offsets of a text: their ``'mean'``, as in the official code,
+            or their ``'sum'``, as in the paper.
         loss_weight: lambda_1 of Eq. 12.
+
+    Raises:
+        ValueError: If there is no such ``reduction``.
     """
 
     def __init__(
-        self, iou_threshold: float = 0.6, score_gap: float = 0.1, loss_weight: float = 0.1
+        self,
+        iou_threshold: float = 0.6,
+        score_gap: float = 0.1,
+        reduction: str = 'mean',
+        loss_weight: float = 0.1,
     ) -> None:
         super().__init__()
+        self.reduction = check_reduction(reduction)
         self.iou_threshold = iou_threshold
         self.score_gap = score_gap
         self.loss_weight = loss_weight
@@ -111,7 +121,8 @@ class SelfTaughtRegressionLoss(torch.nn.Module):
         targets = self_taught_targets(attention, boxes, valid, self.iou_threshold, self.score_gap)
         errors = F.smooth_l1_loss(deltas, targets.deltas, reduction='none').sum(-1)
         errors = (errors * targets.confident).sum(1)
-        counts = 4 * targets.kept.sum(1)
         totals = sum_per_text(errors, text_index, num_texts)
-        counts = sum_per_text(counts, text_index, num_texts)
+        if self.reduction == 'sum':
+            return self.loss_weight * totals
+        counts = sum_per_text(4 * targets.kept.sum(1), text_index, num_texts)
         return self.loss_weight * totals / counts.clamp(min=1)

@@ -36,7 +36,6 @@ class RegionEncoder(BaseModule):
         base_channels: Channels of its stem.
         stride: Stride of the stage. As in the official code of ReIR, crops are not made smaller.
         dilation: Dilation of the stage.
-        style: Where a bottleneck has its stride, ``'pytorch'`` or ``'caffe'``.
         roi_size: Cells per side of a crop.
         sampling_ratio: Points per cell and axis.
         featmap_stride: Pixels of the image per cell of the map.
@@ -52,7 +51,6 @@ class RegionEncoder(BaseModule):
         base_channels: int = 64,
         stride: int = 1,
         dilation: int = 1,
-        style: str = 'pytorch',
         roi_size: int = 7,
         sampling_ratio: int = 2,
         featmap_stride: int = 16,
@@ -70,7 +68,6 @@ class RegionEncoder(BaseModule):
             num_blocks=stage_blocks[3],
             stride=stride,
             dilation=dilation,
-            style=style,
         )
         self.pool = RoIAlign(
             roi_size, 1 / featmap_stride, sampling_ratio, pool_mode='avg', aligned=True

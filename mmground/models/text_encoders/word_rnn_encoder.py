@@ -42,8 +42,8 @@ class WordRNNEncoder(BaseModule):
     Args:
         vocab_file: Words, see :class:`WordVocabulary`. None: the checkpoint that is loaded brings
             them.
-        extra_words: Words behind those of the file, such as the two that the official code of ReIR
-            adds.
+        extra_words: Words behind those of the file, as far as it lacks them, such as the two that
+            the official code of ReIR adds.
         embed_channels: Width of the embedding.
         channels: Width C of the states.
         rnn: ``'gru'``, as the official code, or ``'lstm'``, as the paper.

@@ -26,7 +26,7 @@ class WordVocabulary(nn.Module):
     Args:
         file: Words, one a line, or a ``.json`` list. None, or a file that does not exist: the
             checkpoint that is loaded brings them, and it is an error if a word comes before.
-        extra_words: Words behind those of the file.
+        extra_words: Words behind those of the file, as far as it lacks them.
         setting: Where ``file`` is set, for errors.
 
     Raises:
@@ -42,7 +42,8 @@ class WordVocabulary(nn.Module):
         self.ids: dict[str, int] | None = None
         self.register_buffer('vocab', None)
         if file is not None and Path(file).is_file():
-            self._set([*_read_words(file), *extra_words], file)
+            words = _read_words(file)
+            self._set([*words, *(word for word in extra_words if word not in words)], file)
 
     def __len__(self) -> int:
         """Number of words; 0 if they are unknown as yet."""

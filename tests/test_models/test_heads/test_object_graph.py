@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmground.models.heads import ObjectGraph, PairNetwork, semantic_similarity
+from mmground.models.heads import ObjectGraph, PairNetwork
 
 TEXTS = torch.tensor([0, 0, 0, 1, 2, 2])
 EDGES = torch.tensor([[0, 1], [2, 0], [1, 0], [5, 4]])
@@ -46,9 +46,12 @@ def test_official_messages_by_loops(edges):
     assert (vanished > 0) == (edges == 'attention')
 
 
+@pytest.mark.parametrize('scale', [1, 40])
 @pytest.mark.parametrize('edges', ['attention', 'uniform'])
-def test_messages_of_the_paper_by_loops(edges):
+def test_messages_of_the_paper_by_loops(edges, scale):
     graph, nodes = _graph(form='paper', edges=edges)
+    nodes = scale * nodes
+    lowest = 0.0
     with torch.no_grad():
         found = graph(nodes, EDGES, TEXTS)
         messages = graph.message(nodes)
@@ -56,11 +59,16 @@ def test_messages_of_the_paper_by_loops(edges):
             expected = nodes[node]
             if neighbours:
                 scores = torch.stack([messages[node] @ messages[n] for n in neighbours])
+                lowest = min(lowest, scores.max().item())
                 if edges == 'uniform':
                     scores = torch.zeros_like(scores)
                 weights = scores.softmax(0)
+                torch.testing.assert_close(found.weights[node, neighbours], weights)
                 expected = expected + weights @ messages[neighbours]
             torch.testing.assert_close(found.context[node], expected, atol=1e-5, rtol=1e-5)
+            assert found.weights[node].sum().item() == pytest.approx(float(bool(neighbours)))
+    # Products that a softmax which takes zeros for what is masked would lose.
+    assert scale == 1 or lowest < -20
 
 
 def test_without_an_edge():
@@ -90,16 +98,3 @@ def test_pairs_by_loops(hidden, with_phrase):
                     found[i, j], network.layers(joined), atol=1e-6, rtol=1e-5
                 )
     torch.testing.assert_close(found, again)
-
-
-def test_similarity_of_the_paper():
-    words = torch.tensor([[[1.0, 2.0], [9.0, 9.0], [3.0, -2.0]]])
-    known = torch.tensor([[True, False, True]])
-    names = torch.tensor([[1.0, 1.0], [-1.0, 5.0]])
-    found = semantic_similarity(words, known, names, 'paper')
-    torch.testing.assert_close(found, torch.tensor([[2.0, -2.0]]))
-    found = semantic_similarity(words, known, names)
-    cosines = torch.cosine_similarity(words[0, [0, 2], None], names[None], dim=-1)
-    torch.testing.assert_close(found[0], cosines.mean(0).relu())
-    assert found[0, 1] > 0 or cosines.mean(0)[1] <= 0
-    assert not semantic_similarity(words, known & False, names).any()

@@ -16,6 +16,7 @@ from small_reir import build, caption, captions, small_reir, with_vectors
 
 from mmground.datasets import Flickr30kEntitiesDataset
 from mmground.models.heads import PhraseBatch, RegionBatch
+from mmground.models.losses import relation_class_weights
 from mmground.registry import MODELS
 
 ALL = {
@@ -29,6 +30,7 @@ def _losses(model, pairs=None):
 
 
 def _assert_trained(model, without=()):
+    """Every parameter has a gradient, without which distributed training stops."""
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             assert parameter.grad is None, name
@@ -68,7 +70,11 @@ def test_losses_and_gradients(tmp_path):
         dict(graph=dict(form='paper')),
         dict(graph=dict(form='paper', edges='uniform')),
         dict(matcher_channels=8),
-        dict(similarity=dict(form='paper'), unmatched='scores'),
+        dict(similarity=dict(form='paper'), softmax='plain', unmatched='scores'),
+        dict(
+            loss_rec=dict(type='ReconstructionLoss', reduction='sum'),
+            loss_reg=dict(type='SelfTaughtRegressionLoss', reduction='sum'),
+        ),
         dict(fine_context='fine', fusion='scores', reg_start='refining', detach_boxes=True),
         dict(loss_rel=dict(type='RelationLoss', form='ce'), reduction='mean'),
         dict(loss_rank=None, rank_stages=[]),
@@ -94,6 +100,21 @@ def test_every_form_learns_and_predicts(tmp_path, head):
         assert ('bboxes_fine' in sample.pred_phrases) == (head.get('num_stages') != 1)
 
 
+@pytest.mark.parametrize('reg_start', ['always', 'refining'])
+def test_before_boxes_are_moved(tmp_path, reg_start):
+    """Also where a batch has no relation and no other text."""
+    for pairs in (captions(), [caption('[the big ring]')]):
+        model = build(tmp_path, reg_start=reg_start, rec_stages=['coarse', 'fine']).train()
+        model.head.refining = False
+        losses = _losses(model, pairs)
+        assert losses.keys() == ALL | COUNTS
+        assert (losses['loss_reg_coarse'] > 0) == (reg_start == 'always')
+        model.parse_losses(losses)[0].backward()
+        _assert_trained(model)
+        gradients = [own.grad.any() for own in model.head.box_regressor.parameters()]
+        assert any(gradients) == (reg_start == 'always')
+
+
 def test_training_never_reads_a_box_of_a_phrase(tmp_path):
     """Without boxes, and with those of others, every loss is the same, bit for bit."""
     model = build(tmp_path, rec_stages=['coarse', 'fine']).train()
@@ -113,15 +134,26 @@ def test_training_never_reads_a_box_of_a_phrase(tmp_path):
             assert torch.equal(value, expected[name]), name
 
 
-def test_a_batch_is_what_its_texts_are_alone(tmp_path):
+@pytest.mark.parametrize('bias', [0.0, -40.0])
+@pytest.mark.parametrize('softmax', ['masked', 'plain'])
+def test_a_batch_is_what_its_texts_are_alone(tmp_path, softmax, bias):
     """Also those of an image of fewer proposals, which are padded."""
-    model = build(tmp_path).eval()
+    model = build(tmp_path, softmax=softmax).eval()
+    torch.nn.init.constant_(model.head.matcher.layers[0].bias, bias)
+
     # Of one size, because what the padding of images becomes reaches their borders.
-    pairs = captions(other_shape=(66, 90))
+    def pairs():
+        found = captions(other_shape=(66, 90))
+        # All are similar to the phrases, so that only padding could count as 0.
+        found[1][1].proposals.labels = torch.tensor([0, 1, 2, 0])
+        return found
+
     with torch.no_grad():
-        together = model.test_step(batch(*pairs))
+        together = model.test_step(batch(*pairs()))
+        scores = together[1].pred_phrases.candidate_scores
+        torch.testing.assert_close(scores.sum(1), torch.ones(2), atol=1e-5, rtol=0)
         for index, own in enumerate(together):
-            (alone,) = model.test_step(batch(captions(other_shape=(66, 90))[index]))
+            (alone,) = model.test_step(batch(pairs()[index]))
             assert own.pred_phrases.keys() == alone.pred_phrases.keys()
             for name, value in alone.pred_phrases.items():
                 torch.testing.assert_close(
@@ -284,8 +316,23 @@ def test_regions_are_those_of_a_direct_computation(tmp_path):
     assert row == len(ours)
 
 
+def test_relations_are_those_of_a_file(tmp_path):
+    path = tmp_path / 'relations.json'
+    path.write_text(json.dumps(flickr_relations()))
+    model = build(
+        tmp_path,
+        num_relations=str(path),
+        loss_rel=dict(type='RelationLoss', class_counts=str(path)),
+    ).train()
+    assert model.head.relation[-1].out_features == 3
+    assert _losses(model)['loss_rel'] > 0
+    torch.testing.assert_close(
+        model.head.loss_rel.class_weights(3), relation_class_weights([3, 2, 1])
+    )
+
+
 def test_spatial_features(tmp_path):
-    cfg = small_reir(tmp_path, spatial_channels=98)
+    cfg = small_reir(tmp_path, spatial_channels=98, spatial_embed_channels=10)
     cfg['region_encoder']['spatial'] = True
     model = with_vectors(MODELS.build(cfg)).eval()
     feats = (torch.zeros(1, 32, 8, 10),)
@@ -316,6 +363,16 @@ def test_what_is_wrong_is_said(tmp_path):
     sample.relation_labels = torch.ones(1, 5, dtype=torch.bool)
     with pytest.raises(ValueError, match='of 5 relations, but the model tells 3'):
         _losses(model, [(pixels, sample)])
+    del sample.relation_labels
+    with pytest.raises(ValueError, match='relations without relation_labels'):
+        _losses(model, [(pixels, sample)])
+    for spatial in (0, 98):
+        cfg = small_reir(tmp_path, spatial_channels=spatial)
+        cfg['region_encoder']['spatial'] = not spatial
+        with pytest.raises(ValueError, match=f'spatial_channels is {spatial}: the latter must'):
+            _losses(with_vectors(MODELS.build(cfg)))
+    with pytest.raises(ValueError, match=r'channels=16 .* but model\.head\.channels is 8'):
+        _losses(build(tmp_path, channels=8))
     model.head.similarity._vectors = None
     with pytest.raises(RuntimeError, match='no vectors of words'):
         _losses(model)
@@ -323,7 +380,7 @@ def test_what_is_wrong_is_said(tmp_path):
         (dict(num_stages=3), 'num_stages must be'),
         (dict(rec_stages=['final']), 'rec_stages must be'),
         (dict(num_stages=1, rec_stages=['coarse'], rank_stages=[]), 'of the fine stage'),
-        (dict(channels=8), 'must be equal'),
+        (dict(softmax='hard'), 'softmax must be'),
         (dict(fusion='sum'), 'fusion must be'),
     ):
         with pytest.raises(ValueError, match=message):

@@ -69,6 +69,12 @@ def test_self_taught_regression_by_loops(score_gap):
     ]
     torch.testing.assert_close(found, torch.tensor(expected), atol=1e-5, rtol=1e-4)
     assert found[1] == 0
+    loss = SelfTaughtRegressionLoss(score_gap=score_gap, reduction='sum', loss_weight=0.5)
+    found = loss(deltas, boxes, attention, valid, text_index, 3)
+    expected = torch.tensor([0.5 * total for total in totals])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match='reduction must be'):
+        SelfTaughtRegressionLoss(reduction='none')
 
 
 def test_collapsed_boxes_have_finite_gradients():
@@ -123,14 +129,15 @@ def test_weights_of_relations(tmp_path):
     with pytest.raises(ValueError, match='relation 1'):
         relation_class_weights([3, 0])
     path = tmp_path / 'relations.json'
-    path.write_text(json.dumps(dict(counts=[100, 400, 1600], predicates=['on', 'in', 'of'])))
+    content = dict(counts=[100, 400, 1600], predicates=['on', 'in', 'of'], relations={})
+    path.write_text(json.dumps(content))
     assert torch.equal(RelationLoss(class_counts=str(path)).class_weights(3), weights)
     with pytest.raises(ValueError, match='counts 3 relations, but the model has 5'):
         RelationLoss(class_counts=str(path)).class_weights(5)
     with pytest.raises(FileNotFoundError, match='parse_relations'):
         RelationLoss(class_counts=str(tmp_path / 'none.json')).class_weights(5)
     path.write_text('[]')
-    with pytest.raises(ValueError, match="no list 'counts'"):
+    with pytest.raises(ValueError, match=r'expected an object with .*counts.*parse_relations'):
         RelationLoss(class_counts=str(path)).class_weights(3)
 
 
@@ -158,7 +165,7 @@ def test_relations_by_loops():
         RelationLoss(form='mse')
 
 
-def test_reconstruction_is_a_mean_over_the_words_of_a_text():
+def test_reconstruction_is_a_mean_or_sum_over_the_words_of_a_text():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(3, 4, 5, generator=generator)
     targets = torch.randint(5, (3, 4), generator=generator)
@@ -166,3 +173,7 @@ def test_reconstruction_is_a_mean_over_the_words_of_a_text():
     found = ReconstructionLoss()(logits, targets, mask, torch.tensor([0, 0, 1]), 2)
     expected = F.cross_entropy(logits[mask], targets[mask])
     torch.testing.assert_close(found, torch.stack([expected, torch.tensor(0.0)]))
+    found = ReconstructionLoss('sum')(logits, targets, mask, torch.tensor([0, 0, 1]), 2)
+    torch.testing.assert_close(found, torch.stack([5 * expected, torch.tensor(0.0)]))
+    with pytest.raises(ValueError, match='reduction must be'):
+        ReconstructionLoss('none')

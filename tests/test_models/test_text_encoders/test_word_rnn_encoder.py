@@ -67,6 +67,11 @@ def test_a_checkpoint_carries_the_vocabulary(vocab_file):
     assert encoder.vocabulary.lookup(['relate', 'man', 'x']) == [5, 2, 0]
 
 
+def test_extra_words_that_the_file_has(vocab_file):
+    words = WordVocabulary(vocab_file, ['relate', WORDS[1]])
+    assert words.lookup([*WORDS, 'relate']) == [1, 2, 3, 4, 5]
+
+
 def test_files_of_words(tmp_path):
     path = tmp_path / 'words.json'
     path.write_text(json.dumps(WORDS))
