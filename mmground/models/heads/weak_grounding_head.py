@@ -16,6 +16,7 @@ from ..task_modules.box_deltas import clip_boxes, decode_boxes
 from .pair_network import PairNetwork
 from .relation_classifier import RelationClassifier
 from .weak_grounding_batch import PhraseBatch, RegionBatch, Stage, WeakGrounding
+from .weak_grounding_boxes import choose_boxes
 
 STAGES = ('coarse', 'fine')
 # Boxes (n, 4) on the canvas and the image of each (n, ) to features (n, D).
@@ -469,27 +470,12 @@ class WeakGroundingHead(BaseModule):
                 scale = 1 if self.reduction == 'sum' else 1 / phrases.num_texts
                 losses[f'loss_rank_{name}'] = scale * loss
         if self.relation is not None:
-            losses['loss_rel'] = self._relation_loss(result.fine.context, phrases)
-        return losses
-
-    def _relation_loss(self, context: Tensor, phrases: PhraseBatch) -> Tensor:
-        logits = self.relation_logits(context, phrases.edges)
-        labels = phrases.edge_labels
-        if labels is None:
-            if len(logits):
-                raise ValueError(
-                    'samples have relations without relation_labels, which the relation loss needs:'
-                    ' set model.head.num_relations=0 to train without'
-                )
-            labels = torch.zeros_like(logits, dtype=torch.bool)
-        if labels.shape != logits.shape:
-            raise ValueError(
-                f'relation_labels are of {labels.shape[1]} relations, but the model tells '
-                f'{logits.shape[1]} apart: set model.head.num_relations to the relations '
-                'file of the data'
+            logits = self.relation_logits(result.fine.context, phrases.edges)
+            text_index = phrases.text_index[phrases.edges[:, 0]]
+            losses['loss_rel'] = self._reduce(
+                self.loss_rel(logits, phrases.edge_labels, text_index, phrases.num_texts)
             )
-        text_index = phrases.text_index[phrases.edges[:, 0]]
-        return self._reduce(self.loss_rel(logits, labels, text_index, phrases.num_texts))
+        return losses
 
     def _reduce(self, losses: Tensor) -> Tensor:
         return losses.sum() if self.reduction == 'sum' else losses.mean()
@@ -549,7 +535,7 @@ class WeakGroundingHead(BaseModule):
         return results
 
     def predict_by_feat(self, result: WeakGrounding) -> dict[str, Tensor]:
-        """Choose a box for each phrase.
+        """Choose a box for each phrase, see :func:`choose_boxes`.
 
         Args:
             result: Of :meth:`forward`.
@@ -557,39 +543,7 @@ class WeakGroundingHead(BaseModule):
         Returns:
             Boxes on the canvas, not clipped, and scores, as :meth:`predict` names them.
         """
-        coarse = result.coarse
-        moved = self._moved(coarse)
-        best = coarse.attention.masked_fill(~coarse.valid, -1).argmax(1)
-        found = dict(
-            bboxes_coarse=_choose(moved, best), scores_coarse=_choose(coarse.attention, best)
-        )
-        if result.fine is None:
-            found |= dict(
-                bboxes=found['bboxes_coarse'],
-                scores=found['scores_coarse'],
-                bboxes_initial=_choose(coarse.boxes, best),
-            )
-        else:
-            fine, boxes = result.fine, self._moved(result.fine)
-            ranking = result.fused
-            if self.fusion == 'scores':
-                scores = (coarse.scores * coarse.semantic).gather(1, result.topk)
-                ranking = scores * fine.scores * fine.semantic
-            for suffix, ranks, shown in (
-                ('_fine', fine.attention, fine.attention),
-                ('', ranking, result.fused),
-            ):
-                best = ranks.masked_fill(~fine.valid, -torch.inf).argmax(1)
-                found[f'bboxes{suffix}'] = _choose(boxes, best)
-                found[f'scores{suffix}'] = _choose(shown, best)
-            found['bboxes_initial'] = _choose(coarse.boxes, _choose(result.topk, best))
-        return found | dict(candidate_bboxes=moved, candidate_scores=coarse.attention)
-
-    def _moved(self, stage: Stage) -> Tensor:
-        """Candidates where their own offsets put them. Shape (P, n, 4)."""
-        if stage.deltas is None or not self.test_cfg['refine']:
-            return stage.boxes
-        return decode_boxes(stage.boxes, stage.deltas)
+        return choose_boxes(result, self.fusion, self.test_cfg['refine'])
 
 
 def _mix(weights: Tensor, candidates: Tensor) -> Tensor:
@@ -600,8 +554,3 @@ def _mix(weights: Tensor, candidates: Tensor) -> Tensor:
 def _gather(values: Tensor, index: Tensor) -> Tensor:
     """Elements (P, k, 4) of (P, n, 4)."""
     return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))
-
-
-def _choose(values: Tensor, index: Tensor) -> Tensor:
-    """The one of each row."""
-    return values[torch.arange(len(index), device=index.device), index]

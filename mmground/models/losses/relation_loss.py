@@ -102,18 +102,36 @@ class RelationLoss(nn.Module):
             )
         return self._class_weights
 
-    def forward(self, logits: Tensor, labels: Tensor, text_index: Tensor, num_texts: int) -> Tensor:
+    def forward(
+        self, logits: Tensor, labels: Tensor | None, text_index: Tensor, num_texts: int
+    ) -> Tensor:
         """Loss of each text.
 
         Args:
             logits: Of pairs of phrases. Shape (E, C_r).
-            labels: Which relations they have. Shape (E, C_r), boolean.
+            labels: Which relations they have. Shape (E, C_r), boolean; None without a pair.
             text_index: The text of each pair. Shape (E, ).
             num_texts: Number of texts, T.
 
         Returns:
             Shape (T, ).
+
+        Raises:
+            ValueError: If there are pairs without labels, or with those of other relations.
         """
+        if labels is None:
+            if len(logits):
+                raise ValueError(
+                    'samples have relations without relation_labels, which the relation loss needs:'
+                    ' set model.head.num_relations=0 to train without'
+                )
+            labels = torch.zeros_like(logits, dtype=torch.bool)
+        if labels.shape != logits.shape:
+            raise ValueError(
+                f'relation_labels are of {labels.shape[1]} relations, but the model tells '
+                f'{logits.shape[1]} apart: set model.head.num_relations to the relations file of '
+                'the data'
+            )
         known = labels.any(1)
         logits, labels, text_index = logits[known].float(), labels[known].float(), text_index[known]
         if self.form == 'ce':
