@@ -109,9 +109,14 @@ def test_the_recipe_is_the_papers(folder):
         (letterbox,) = (
             own for own in cfg[loader].dataset.pipeline if own.type not in _NOT_RESIZING
         )
-        assert (letterbox.type, letterbox.size) == ('Letterbox', 416)
+        assert letterbox == dict(type='Letterbox', size=416, interpolation='bicubic')
     assert cfg.train_cfg.max_epochs == 60
+    assert cfg.sync_bn == 'torch'
     assert cfg.model.text_encoder.context_length == 30
+    head = cfg.model.head
+    fixed = dict(channels=1024, num_stages=6, num_contexts=20, num_heads=8)
+    assert {name: head[name] for name in fixed} == fixed
+    assert head.alignment.norm_cfg == dict(type='SwitchNorm2d', sync=True)
     assert cfg.default_hooks.checkpoint.save_best == 'referring/original/mIoU'
     with torch.device('meta'):
         model = MODELS.build(cfg.model)

@@ -30,10 +30,8 @@ class CLIPResNet(BaseModule):
         width: Channels of the stem's output; the stages have 4, 8, 16 and 32 times as many.
         blocks: Bottlenecks of the four stages, in place of the depth's.
         attention_pool: Settings of :class:`DenseAttentionPool` that differ from CLIP's
-            (``embed_dim``, ``num_heads``, ``grid_size``). None leaves it out, and the last map is
-            the fourth stage's.
-        connect: Whether the attention pool has CRIS's connecting branch. There are no published
-            weights of it.
+            (``embed_dim``, ``num_heads``, ``grid_size``), or from CRIS's (``connect``). None
+            leaves it out, and the last map is the fourth stage's.
         init_cfg: Initialisation, such as ``dict(type='Pretrained', checkpoint=...)``.
 
     Attributes:
@@ -49,7 +47,6 @@ class CLIPResNet(BaseModule):
         width: int = 64,
         blocks: Sequence[int] | None = None,
         attention_pool: Mapping | None = MappingProxyType({}),
-        connect: bool = True,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -75,7 +72,7 @@ class CLIPResNet(BaseModule):
             # CLIP's heads have 64 channels.
             settings = dict(embed_dim=embed_dim, num_heads=max(channels // 64, 1))
             settings |= dict(attention_pool)
-            self.attnpool = DenseAttentionPool(channels, connect=connect, **settings)
+            self.attnpool = DenseAttentionPool(channels, **settings)
             channels = settings['embed_dim']
         self.out_channels = (width * 8, width * 16, channels)
 
@@ -156,7 +153,7 @@ class DenseAttentionPool(nn.Module):
         grid_size: Side of the grid of the position embedding: CLIP's images of 224 pixels give 7.
         connect: Whether there is a connecting branch, as in CRIS: a 1 x 1 convolution and batch
             normalisation of the input. The output is then ``relu(attention + branch)``, else the
-            attention alone, in CLIP's space of features.
+            attention alone, in CLIP's space of features. There are no published weights of it.
 
     Raises:
         ValueError: If the channels do not divide into the heads.
