@@ -29,6 +29,8 @@ class CLIPResNet(BaseModule):
             pool.
         width: Channels of the stem's output; the stages have 4, 8, 16 and 32 times as many.
         blocks: Bottlenecks of the four stages, in place of the depth's.
+        stem_stride: Pixels per cell behind the stem: 4 as CLIP, or 2, without its average pooling,
+            for small pictures. All strides below are then half as large.
         attention_pool: Settings of :class:`DenseAttentionPool` that differ from CLIP's
             (``embed_dim``, ``num_heads``, ``grid_size``), or from CRIS's (``connect``). None
             leaves it out, and the last map is the fourth stage's.
@@ -38,7 +40,7 @@ class CLIPResNet(BaseModule):
         out_channels: Channels of the three maps.
 
     Raises:
-        ValueError: If there is no such depth, or ``blocks`` is not of four stages.
+        ValueError: If there is no such depth or stride, or ``blocks`` is not of four stages.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class CLIPResNet(BaseModule):
         depth: int = 101,
         width: int = 64,
         blocks: Sequence[int] | None = None,
+        stem_stride: int = 4,
         attention_pool: Mapping | None = MappingProxyType({}),
         init_cfg: dict | None = None,
     ) -> None:
@@ -56,6 +59,9 @@ class CLIPResNet(BaseModule):
         blocks = preset if blocks is None else blocks
         if len(blocks) != 4 or min(blocks) < 1:
             raise ValueError(f'blocks must be four numbers of bottlenecks, got {list(blocks)}')
+        if stem_stride not in (2, 4):
+            raise ValueError(f'stem_stride must be 4 or 2, got {stem_stride}')
+        self.stem_pool = nn.AvgPool2d(2) if stem_stride == 4 else nn.Identity()
         self.conv1 = nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width // 2)
         self.conv2 = nn.Conv2d(width // 2, width // 2, 3, padding=1, bias=False)
@@ -89,7 +95,7 @@ class CLIPResNet(BaseModule):
         x = F.relu(self.bn1(self.conv1(images)))
         x = F.relu(self.bn2(self.conv2(x)))
         x = F.relu(self.bn3(self.conv3(x)))
-        x = self.layer1(F.avg_pool2d(x, 2))
+        x = self.layer1(self.stem_pool(x))
         layer2 = self.layer2(x)
         layer3 = self.layer3(layer2)
         last = self.layer4(layer3)
