@@ -45,10 +45,9 @@ model = dict(
                 dict(kernel_size=3, dilation=9),
             ],
         ),
-        # At full resolution each channel costs as much as many further up.
-        upsample_channels=(32, 16, 16),
-        # A thing has a few hundredths of a picture.
-        foreground_prior=0.03,
+        # Classified at half of the canvas, which a picture of 128 pixels hardly exceeds; a thing has a
+        # few hundredths of it.
+        upsampling=dict(channels=(32, 16), logits_scale=2, foreground_prior=0.03),
     ),
 )
 
@@ -75,7 +74,13 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+# Ten times the rate for all that starts from scratch, the ratio of CRIS.
+optim_wrapper = dict(
+    optimizer=dict(lr=1e-3),
+    paramwise_cfg=dict(
+        custom_keys=dict(backbone=dict(lr_mult=0.1), text_encoder=dict(lr_mult=0.1))
+    ),
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.04, begin=0, end=warmup_iters, by_epoch=False),
     dict(type='PolyLR', power=0.9, eta_min=0.0, begin=warmup_iters, end=max_iters, by_epoch=False),

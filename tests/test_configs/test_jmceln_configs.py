@@ -256,7 +256,7 @@ def test_shapes_train_from_their_clip_and_keep_the_best(folder, refcoco_shapes, 
         assert cfg.model[part].init_cfg.checkpoint == cfg.clip_checkpoint
         cfg.model[part].init_cfg.checkpoint = str(tmp_path / 'clip/iter_2.pth')
     cfg.model.head.update(in_channels=(64, 128, 16), sentence_channels=16, channels=16)
-    cfg.model.head.update(upsample_channels=(8, 8, 4))
+    cfg.model.head.upsampling.channels = (8, 4)
     cfg.train_cfg.val_interval = 2
     runner, first = _train(cfg, 'loss_ce', 'truncated_texts')
     learned = clip.model.state_dict()

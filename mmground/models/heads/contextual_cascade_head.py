@@ -62,10 +62,8 @@ class ContextualCascadeHead(BaseModule):
         fusion: Settings of the :class:`SentenceFusion` other than those above.
         lsran: Settings of the :class:`LSRAN`.
         alignment: Settings of the :class:`ProgressiveAlignment`.
-        upsample_channels: Channels after each doubling of :class:`ProgressiveUpsampling`; their
-            number is that of the doublings from F_v1 to the canvas.
-        foreground_prior: Probability that training starts with, see
-            :class:`ProgressiveUpsampling`.
+        upsampling: Settings of the :class:`ProgressiveUpsampling`, which must bring maps of F_v1's
+            size to that of the canvas.
         mask_padding: See above.
         loss_ce: Config of the loss on the two logits.
         loss_dice: Config of a region loss on the logit of the foreground. None leaves it out, as
@@ -100,8 +98,7 @@ class ContextualCascadeHead(BaseModule):
         fusion: dict | None = None,
         lsran: dict | None = None,
         alignment: dict | None = None,
-        upsample_channels: Sequence[int] = (256, 128, 64),
-        foreground_prior: float | None = None,
+        upsampling: dict | None = None,
         mask_padding: bool = False,
         loss_ce: dict | None = None,
         loss_dice: dict | None = None,
@@ -145,15 +142,8 @@ class ContextualCascadeHead(BaseModule):
             self.context = nn.Embedding(num_contexts, channels)
             nn.init.normal_(self.context.weight, std=context_std)
         self.adaptive_context = adaptive_context
-        self.upsampling = MODELS.build(
-            dict(
-                type='ProgressiveUpsampling',
-                in_channels=channels,
-                channels=upsample_channels,
-                foreground_prior=foreground_prior,
-                **sigma,
-            )
-        )
+        own = dict(type='ProgressiveUpsampling', in_channels=channels, **sigma)
+        self.upsampling = MODELS.build(own | (upsampling or {}))
         self.mask_padding = mask_padding
         self.loss_ce = MODELS.build(
             loss_ce or dict(type='mmdet.CrossEntropyLoss', avg_non_ignore=True)
@@ -337,8 +327,8 @@ class ContextualCascadeHead(BaseModule):
             if canvas != tuple(shape):
                 raise ValueError(
                     f'the logits are {tuple(shape)} (height, width), but the canvas is {canvas}: '
-                    'head.upsample_channels must double the first map of the backbone as often as '
-                    'the canvas was halved'
+                    'head.upsampling must double the first map of the backbone as often as the '
+                    'canvas was halved'
                 )
             target = sample.links.new_zeros(canvas)
             if len(sample.links):

@@ -303,8 +303,8 @@ def test_wrong_settings_and_inputs():
         model.head.loss(model.encode_image(data['inputs']), text, data['data_samples'])
     with pytest.raises(ValueError, match=r'logits are \(32, 48\).*canvas is \(64, 96\)'):
         model.head.targets(data['data_samples'], (32, 48))
-    narrow = _build(upsample_channels=(8, 8))
-    with pytest.raises(ValueError, match='upsample_channels must double'):
+    narrow = _build(upsampling=dict(channels=(8, 8)))
+    with pytest.raises(ValueError, match='upsampling must double'):
         narrow(**_data(narrow), mode='loss')
 
     def two_phrases(sample):
