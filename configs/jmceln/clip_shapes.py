@@ -16,6 +16,8 @@ model = dict(type='Grounder', head=dict(type='ContrastiveHead'))
 
 train_dataloader = dict(
     batch_size=128,
+    # The model is faster than one worker.
+    num_workers=2,
     sampler=dict(_delete_=True, type='SeededDefaultSampler', shuffle=True),
     drop_last=True,
     dataset=dict(

@@ -9,7 +9,7 @@ _base_ = [
 embed_dim = {{_base_.embed_dim}}
 channels = 64
 image_size = 192
-max_iters = 1200
+max_iters = 1500
 warmup_iters = 50
 # What tools/train.py writes for clip_shapes.py.
 clip_checkpoint = 'work_dirs/clip_shapes/iter_1000.pth'
