@@ -7,7 +7,7 @@ _base_ = [
     '../_base_/schedules/detector_shapes.py',
 ]
 
-max_iters = 1000
+max_iters = 600
 # A third of a picture's side, as large as on the canvas of jmceln_shapes.py.
 window = 43
 image_size = 64
@@ -25,7 +25,6 @@ train_dataloader = dict(
         pipeline=[
             dict(type='LoadGroundingImage'),
             dict(type='DrawSentence'),
-            dict(type='LoadGroundingMasks'),
             dict(type='CropAroundReferred', size=window),
             dict(type='Letterbox', size=image_size, interpolation='bicubic'),
             dict(type='PackGroundingInputs'),

@@ -12,7 +12,7 @@ image_size = 192
 max_iters = 1500
 warmup_iters = 50
 # What tools/train.py writes for clip_shapes.py.
-clip_checkpoint = 'work_dirs/clip_shapes/iter_1000.pth'
+clip_checkpoint = 'work_dirs/clip_shapes/iter_600.pth'
 
 model = dict(
     type='Grounder',
