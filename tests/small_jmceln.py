@@ -25,7 +25,7 @@ def small_jmceln(**head):
             num_contexts=3,
             num_heads=2,
             lsran=dict(window_size=4),
-            upsample_channels=(8, 8, 4),
+            upsampling=dict(channels=(8, 8, 4)),
         )
         | head,
     )

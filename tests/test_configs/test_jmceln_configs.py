@@ -4,6 +4,7 @@ import pytest
 import torch
 from config_training import ABSENT, Recorder, differences
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 
@@ -12,6 +13,7 @@ from mmground.registry import MODELS, PARAM_SCHEDULERS
 
 BASE, PLUS, LONG = (f'jmceln_r101_2xb10-60e_{name}' for name in ('refcoco', 'refcoco+', 'refcocog'))
 SHAPES = 'jmceln_shapes'
+CLIP = 'clip_shapes'
 HEAD = 'model.head'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -52,9 +54,9 @@ ROWS = {
     'cascade': {f'{HEAD}.use_lsran': False, f'{HEAD}.use_alignment': False},
     'no-pan': {f'{HEAD}.use_alignment': False},
     'static-context': {f'{HEAD}.adaptive_context': False},
-    'coord': {f'{HEAD}.fusion.with_coord': True},
 }
 OTHERS = {
+    'coord': {f'{HEAD}.fusion.with_coord': True},
     'dice': {
         f'{HEAD}.loss_dice.type': 'mmdet.DiceLoss',
         f'{HEAD}.loss_dice.naive_dice': True,
@@ -81,6 +83,7 @@ CONFIGS = {
     LONG: (BASE, _data('refcocog')),
     **{f'ablations/{BASE}_{name}': (BASE, changes) for name, changes in (ROWS | OTHERS).items()},
     **{f'ablations/shapes/{SHAPES}_{name}': (SHAPES, changes) for name, changes in ROWS.items()},
+    f'ablations/shapes/{SHAPES}_no-coord': (SHAPES, {f'{HEAD}.fusion.with_coord': False}),
 }
 
 
@@ -91,7 +94,7 @@ def folder(config_dir):
 
 def test_every_config_is_listed_here(folder):
     found = {str(path.relative_to(folder).with_suffix('')) for path in folder.rglob('*.py')}
-    assert found == {BASE, SHAPES, *CONFIGS}
+    assert found == {BASE, CLIP, SHAPES, *CONFIGS}
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -109,9 +112,14 @@ def test_the_recipe_is_the_papers(folder):
         (letterbox,) = (
             own for own in cfg[loader].dataset.pipeline if own.type not in _NOT_RESIZING
         )
-        assert (letterbox.type, letterbox.size) == ('Letterbox', 416)
+        assert letterbox == dict(type='Letterbox', size=416, interpolation='bicubic')
     assert cfg.train_cfg.max_epochs == 60
+    assert cfg.sync_bn == 'torch'
     assert cfg.model.text_encoder.context_length == 30
+    head = cfg.model.head
+    fixed = dict(channels=1024, num_stages=6, num_contexts=20, num_heads=8)
+    assert {name: head[name] for name in fixed} == fixed
+    assert head.alignment.norm_cfg == dict(type='SwitchNorm2d', sync=True)
     assert cfg.default_hooks.checkpoint.save_best == 'referring/original/mIoU'
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
@@ -197,30 +205,64 @@ def refcoco_shapes(tmp_path_factory):
     return str(root)
 
 
-def test_shapes_train_and_keep_the_best(folder, refcoco_shapes, tmp_path):
-    cfg = Config.fromfile(folder / f'{SHAPES}.py')
+def _small(cfg, data_root: str, work_dir) -> None:
+    """Little of everything, for a training of two iterations."""
     model = cfg.model
     model.backbone.update(width=8)
     model.backbone.attention_pool.update(embed_dim=16, num_heads=2)
     model.text_encoder.update(hidden_size=16, num_layers=1, num_heads=2, embed_dim=16)
-    model.head.update(in_channels=(64, 128, 16), sentence_channels=16, channels=16, num_heads=2)
-    model.head.update(upsample_channels=(8, 8, 4))
     for loader in LOADERS:
-        cfg[loader].update(batch_size=2, num_workers=0, persistent_workers=False)
-        cfg[loader].dataset.data_root = refcoco_shapes
-    cfg.train_cfg.update(max_iters=2, val_interval=2)
+        if cfg[loader]:
+            cfg[loader].update(batch_size=4, num_workers=0, persistent_workers=False)
+            cfg[loader].dataset.data_root = data_root
+    cfg.train_cfg.max_iters = 2
     cfg.default_hooks.checkpoint.interval = 2
     cfg.default_hooks.pop('visualization')
     cfg.visualizer.pop('name')
-    cfg.work_dir, cfg.experiment_name = str(tmp_path), tmp_path.name
+    cfg.work_dir, cfg.experiment_name = str(work_dir), work_dir.name
+
+
+class FirstWeights(Hook):
+    """Keeps what a training starts with."""
+
+    def before_train(self, runner):
+        weights = runner.model.state_dict()
+        self.weights = {name: value.clone() for name, value in weights.items()}
+
+
+def _train(cfg, *names: str) -> tuple[Runner, dict]:
+    """Train, with what was trained and the weights it started with."""
     runner = Runner.from_cfg(cfg)
-    recorder = Recorder()
+    recorder, first = Recorder(), FirstWeights()
     runner.register_hook(recorder, priority='LOWEST')
+    runner.register_hook(first)
     runner.train()
-    assert len(recorder.losses) == 2
-    assert all(set(own) == {'loss', 'loss_ce', 'truncated_texts'} for own in recorder.losses)
+    assert [set(own) for own in recorder.losses] == 2 * [{'loss', *names}]
     moments = runner.optim_wrapper.optimizer.state
     for name, own in runner.model.named_parameters():
         assert moments[own]['exp_avg'].isfinite().all(), name
-    (best,) = tmp_path.glob('best_referring_original_mIoU_iter_2.pth')
+    return runner, first.weights
+
+
+def test_shapes_train_from_their_clip_and_keep_the_best(folder, refcoco_shapes, tmp_path):
+    cfg = Config.fromfile(folder / f'{CLIP}.py')
+    _small(cfg, refcoco_shapes, tmp_path / 'clip')
+    clip, _ = _train(cfg, 'loss_contrast', 'matched')
+
+    cfg = Config.fromfile(folder / f'{SHAPES}.py')
+    _small(cfg, refcoco_shapes, tmp_path / 'jmceln')
+    assert cfg.clip_checkpoint == f'work_dirs/{CLIP}/iter_600.pth'
+    for part in ('backbone', 'text_encoder'):
+        assert cfg.model[part].init_cfg.checkpoint == cfg.clip_checkpoint
+        cfg.model[part].init_cfg.checkpoint = str(tmp_path / 'clip/iter_2.pth')
+    cfg.model.head.update(in_channels=(64, 128, 16), sentence_channels=16, channels=16)
+    cfg.model.head.upsampling.channels = (8, 4)
+    cfg.train_cfg.val_interval = 2
+    runner, first = _train(cfg, 'loss_ce', 'truncated_texts')
+    learned = clip.model.state_dict()
+    shared = [name for name in first if name.startswith(('backbone.', 'text_encoder.'))]
+    assert len(shared) > 50
+    for name in shared:
+        assert torch.equal(first[name], learned[name]), name
+    (best,) = (tmp_path / 'jmceln').glob('best_referring_original_mIoU_iter_2.pth')
     runner.load_checkpoint(str(best))

@@ -1,5 +1,5 @@
 # RefCOCO as JMCELN sees it: letterboxed to 416 pixels, not augmented; in training one expression is
-# drawn for an object, each time another.
+# drawn for an object, anew each time. Of this, the paper says 416 pixels; the others are choices.
 _base_ = './refcoco.py'
 
 image_size = 416

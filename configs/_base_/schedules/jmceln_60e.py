@@ -1,5 +1,6 @@
 # JMCELN: AdamW at 6e-6, polynomial decay with power 0.9, 60 epochs. What it leaves open: weight
-# decay, that the rate falls in each iteration, and that batches are normalised over all GPUs.
+# decay, that the rate falls in each iteration, without warm-up, and that batches are normalised
+# over all GPUs.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=6e-6, weight_decay=0.01),

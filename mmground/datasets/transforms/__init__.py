@@ -1,5 +1,5 @@
 from .colour import PillowColorJitter
-from .crop import RandomReferringCrop
+from .crop import CropAroundReferred, RandomReferringCrop
 from .flip import RandomFlipWithText, swap_left_right
 from .formatting import PackGroundingInputs
 from .letterbox import Letterbox
@@ -8,6 +8,7 @@ from .proposals import LoadProposals
 from .sentences import DrawSentence
 
 __all__ = [
+    'CropAroundReferred',
     'DrawSentence',
     'Letterbox',
     'LoadGroundingImage',

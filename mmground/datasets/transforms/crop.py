@@ -16,6 +16,55 @@ _POSITION_WORDS = re.compile(
 
 
 @TRANSFORMS.register_module()
+class CropAroundReferred(BaseTransform):
+    """Cut out a square window around what the text refers to.
+
+    The window is centred on the box around all linked regions, moved as far as it takes to stay in
+    the image, and as large as the image at most. It comes before the resizing; annotations stay in
+    pixels of the original image.
+
+    Required Keys:
+
+    - img (np.ndarray): the whole image.
+    - ori_shape (tuple[int, int]), sample_id (str)
+    - regions (list[dict]): with ``bbox``; regions without one get it by
+      :class:`LoadGroundingMasks`.
+    - links (list[tuple[int, int]])
+
+    Modified Keys:
+
+    - img, img_shape
+
+    Added Keys:
+
+    - crop (tuple[int, int, int, int]): (top, left, height, width) in pixels of the original image.
+
+    Args:
+        size: Side of the window in pixels of the original image.
+    """
+
+    def __init__(self, size: int) -> None:
+        if size < 1:
+            raise ValueError(f'size must be at least one pixel, got {size}')
+        self.size = size
+
+    def transform(self, results: dict) -> dict:
+        """Cut out the window; see the class."""
+        _check_whole(self, results)
+        if not results['links']:
+            raise ValueError(f'sample {results["sample_id"]!r} refers to no region to crop around')
+        boxes = np.array([results['regions'][region]['bbox'] for _, region in results['links']])
+        centre = (boxes[:, :2].min(0) + boxes[:, 2:].max(0))[::-1] / 2  # (y, x)
+        shape = np.array(results['ori_shape'])
+        size = np.minimum(self.size, shape)
+        start = np.clip(np.round(centre - size / 2).astype(int), 0, shape - size)
+        return _cut(results, (*start.tolist(), *size.tolist()))
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(size={self.size})'
+
+
+@TRANSFORMS.register_module()
 class RandomReferringCrop(BaseTransform):
     """Cut out a random part of the image that shows the referred objects.
 
@@ -74,8 +123,7 @@ class RandomReferringCrop(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Cut out a part, or leave the record; see the class."""
-        if tuple(results['img'].shape[:2]) != tuple(results['ori_shape']):
-            raise ValueError('RandomReferringCrop must come before the image is resized')
+        _check_whole(self, results)
         if random.random() >= self.prob or _POSITION_WORDS.search(results['text']):
             return results
         boxes = np.array([region['bbox'] for region in results['regions']]).reshape(-1, 4)
@@ -86,11 +134,7 @@ class RandomReferringCrop(BaseTransform):
             size = np.array([self._side(side, ratio) for side in shape.tolist()])
             start = np.array([random.randint(0, rest) for rest in (shape - size).tolist()])
             if ((start <= centres) & (centres < start + size)).all():
-                (top, left), (height, width) = start.tolist(), size.tolist()
-                results['crop'] = (top, left, height, width)
-                results['img'] = results['img'][top : top + height, left : left + width]
-                results['img_shape'] = (height, width)
-                break
+                return _cut(results, (*start.tolist(), *size.tolist()))
         return results
 
     def _side(self, side: int, ratio: float) -> int:
@@ -103,3 +147,17 @@ class RandomReferringCrop(BaseTransform):
             f'{type(self).__name__}(prob={self.prob}, short_sides={self.short_sides}, '
             f'min_size={self.min_size}, max_size={self.max_size}, max_tries={self.max_tries})'
         )
+
+
+def _check_whole(transform: BaseTransform, results: dict) -> None:
+    if tuple(results['img'].shape[:2]) != tuple(results['ori_shape']):
+        raise ValueError(f'{type(transform).__name__} must come before the image is resized')
+
+
+def _cut(results: dict, window: tuple[int, int, int, int]) -> dict:
+    """Leave (top, left, height, width) of the image."""
+    top, left, height, width = window
+    results['crop'] = window
+    results['img'] = results['img'][top : top + height, left : left + width]
+    results['img_shape'] = (height, width)
+    return results

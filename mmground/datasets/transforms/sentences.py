@@ -7,7 +7,7 @@ from mmground.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class DrawSentence(BaseTransform):
-    """Take one of the expressions for an object, each time another.
+    """Take one of the expressions for an object, anew each time.
 
     For :class:`~mmground.datasets.RefCocoDataset` with ``unit='ref'``.
 

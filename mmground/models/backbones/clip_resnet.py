@@ -29,18 +29,18 @@ class CLIPResNet(BaseModule):
             pool.
         width: Channels of the stem's output; the stages have 4, 8, 16 and 32 times as many.
         blocks: Bottlenecks of the four stages, in place of the depth's.
+        stem_stride: Pixels per cell behind the stem: 4 as CLIP, or 2, without its average pooling,
+            for small pictures. All strides below are then half as large.
         attention_pool: Settings of :class:`DenseAttentionPool` that differ from CLIP's
-            (``embed_dim``, ``num_heads``, ``grid_size``). None leaves it out, and the last map is
-            the fourth stage's.
-        connect: Whether the attention pool has CRIS's connecting branch. There are no published
-            weights of it.
+            (``embed_dim``, ``num_heads``, ``grid_size``), or from CRIS's (``connect``). None
+            leaves it out, and the last map is the fourth stage's.
         init_cfg: Initialisation, such as ``dict(type='Pretrained', checkpoint=...)``.
 
     Attributes:
         out_channels: Channels of the three maps.
 
     Raises:
-        ValueError: If there is no such depth, or ``blocks`` is not of four stages.
+        ValueError: If there is no such depth or stride, or ``blocks`` is not of four stages.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class CLIPResNet(BaseModule):
         depth: int = 101,
         width: int = 64,
         blocks: Sequence[int] | None = None,
+        stem_stride: int = 4,
         attention_pool: Mapping | None = MappingProxyType({}),
-        connect: bool = True,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -59,6 +59,9 @@ class CLIPResNet(BaseModule):
         blocks = preset if blocks is None else blocks
         if len(blocks) != 4 or min(blocks) < 1:
             raise ValueError(f'blocks must be four numbers of bottlenecks, got {list(blocks)}')
+        if stem_stride not in (2, 4):
+            raise ValueError(f'stem_stride must be 4 or 2, got {stem_stride}')
+        self.stem_pool = nn.AvgPool2d(2) if stem_stride == 4 else nn.Identity()
         self.conv1 = nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width // 2)
         self.conv2 = nn.Conv2d(width // 2, width // 2, 3, padding=1, bias=False)
@@ -75,7 +78,7 @@ class CLIPResNet(BaseModule):
             # CLIP's heads have 64 channels.
             settings = dict(embed_dim=embed_dim, num_heads=max(channels // 64, 1))
             settings |= dict(attention_pool)
-            self.attnpool = DenseAttentionPool(channels, connect=connect, **settings)
+            self.attnpool = DenseAttentionPool(channels, **settings)
             channels = settings['embed_dim']
         self.out_channels = (width * 8, width * 16, channels)
 
@@ -92,7 +95,7 @@ class CLIPResNet(BaseModule):
         x = F.relu(self.bn1(self.conv1(images)))
         x = F.relu(self.bn2(self.conv2(x)))
         x = F.relu(self.bn3(self.conv3(x)))
-        x = self.layer1(F.avg_pool2d(x, 2))
+        x = self.layer1(self.stem_pool(x))
         layer2 = self.layer2(x)
         layer3 = self.layer3(layer2)
         last = self.layer4(layer3)
@@ -156,7 +159,7 @@ class DenseAttentionPool(nn.Module):
         grid_size: Side of the grid of the position embedding: CLIP's images of 224 pixels give 7.
         connect: Whether there is a connecting branch, as in CRIS: a 1 x 1 convolution and batch
             normalisation of the input. The output is then ``relu(attention + branch)``, else the
-            attention alone, in CLIP's space of features.
+            attention alone, in CLIP's space of features. There are no published weights of it.
 
     Raises:
         ValueError: If the channels do not divide into the heads.

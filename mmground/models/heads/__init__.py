@@ -1,6 +1,7 @@
 from .aggregations import MCA, MUTAN, PixelAggregation, SKNet
 from .contextual_cascade_head import ContextualCascadeHead
 from .contextual_stage import ContextualStage
+from .contrastive_head import ContrastiveHead
 from .deformable_refinement import DeformableRefinement
 from .lcpa import LCPA
 from .lsran import LSRAN
@@ -30,6 +31,7 @@ __all__ = [
     'MUTAN',
     'ContextualCascadeHead',
     'ContextualStage',
+    'ContrastiveHead',
     'DeformableRefinement',
     'MatchingRound',
     'MatchingState',

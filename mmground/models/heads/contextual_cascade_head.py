@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmground.registry import MODELS
 from mmground.structures import GroundingDataSample, TextFeatures, image_geometries
 
+from ..layers.conv_module import sigma_settings
 from ..task_modules.referred_region import check_one_phrase, referred_mask
 
 # A target that takes no part in the losses.
@@ -38,9 +39,9 @@ class ContextualCascadeHead(BaseModule):
     With ``mask_padding``, cells without any part of the image have a weight of exactly zero in Eq.
     3, and pixels of the padding take no part in the losses. These still see the padding, zeros
     after normalisation: the backbone with its attention pool; the 3x3 convolutions of the fusion,
-    of LSRAN and of PAN, and PAN's depthwise one; LSRAN's windows; the upsampling; and the
-    statistics of all normalisations, SwitchNorm's included. In Eq. 4 cells of the padding read from
-    the embeddings, but nothing reads from them.
+    of LSRAN and of PAN, and PAN's depthwise one; LSRAN's windows; all upsampling, the
+    fusion's too; and the statistics of all normalisations, SwitchNorm's included. In Eq. 4 cells
+    of the padding read from the embeddings, but nothing reads from them.
 
     Under autocast, what stages add up stays in float32.
 
@@ -61,8 +62,8 @@ class ContextualCascadeHead(BaseModule):
         fusion: Settings of the :class:`SentenceFusion` other than those above.
         lsran: Settings of the :class:`LSRAN`.
         alignment: Settings of the :class:`ProgressiveAlignment`.
-        upsample_channels: Channels after each doubling of :class:`ProgressiveUpsampling`; their
-            number is that of the doublings from F_v1 to the canvas.
+        upsampling: Settings of the :class:`ProgressiveUpsampling`, which must bring maps of F_v1's
+            size to that of the canvas.
         mask_padding: See above.
         loss_ce: Config of the loss on the two logits.
         loss_dice: Config of a region loss on the logit of the foreground. None leaves it out, as
@@ -97,7 +98,7 @@ class ContextualCascadeHead(BaseModule):
         fusion: dict | None = None,
         lsran: dict | None = None,
         alignment: dict | None = None,
-        upsample_channels: Sequence[int] = (256, 128, 64),
+        upsampling: dict | None = None,
         mask_padding: bool = False,
         loss_ce: dict | None = None,
         loss_dice: dict | None = None,
@@ -110,10 +111,7 @@ class ContextualCascadeHead(BaseModule):
         self.test_cfg = dict(keep_stages=False) | (test_cfg or {})
         if set(self.test_cfg) != {'keep_stages'}:
             raise ValueError(f"test_cfg takes 'keep_stages', got {test_cfg!r}")
-        sigma = dict(
-            norm_cfg=norm_cfg or dict(type='BN'),
-            act_cfg=act_cfg or dict(type='LeakyReLU', negative_slope=0.1),
-        )
+        sigma = sigma_settings(norm_cfg, act_cfg)
         self.fusion = MODELS.build(
             dict(
                 type='SentenceFusion',
@@ -144,14 +142,8 @@ class ContextualCascadeHead(BaseModule):
             self.context = nn.Embedding(num_contexts, channels)
             nn.init.normal_(self.context.weight, std=context_std)
         self.adaptive_context = adaptive_context
-        self.upsampling = MODELS.build(
-            dict(
-                type='ProgressiveUpsampling',
-                in_channels=channels,
-                channels=upsample_channels,
-                **sigma,
-            )
-        )
+        own = dict(type='ProgressiveUpsampling', in_channels=channels, **sigma)
+        self.upsampling = MODELS.build(own | (upsampling or {}))
         self.mask_padding = mask_padding
         self.loss_ce = MODELS.build(
             loss_ce or dict(type='mmdet.CrossEntropyLoss', avg_non_ignore=True)
@@ -179,8 +171,8 @@ class ContextualCascadeHead(BaseModule):
         Returns:
             Logits of background and foreground. Shape (1, T, 2, H, W), or (n + 1, T, 2, H, W).
         """
-        features = self.reason(feats, sentence, image_index, padding)
-        return torch.stack([self.upsampling(own) for own in features[0 if all_stages else -1 :]])
+        features = self.reason(feats, sentence, image_index, padding, all_stages)
+        return torch.stack([self.upsampling(own) for own in features])
 
     def reason(
         self,
@@ -188,6 +180,7 @@ class ContextualCascadeHead(BaseModule):
         sentence: Tensor,
         image_index: Tensor,
         padding: Tensor | None = None,
+        all_stages: bool = False,
     ) -> list[Tensor]:
         """Everything before the upsampling.
 
@@ -196,26 +189,27 @@ class ContextualCascadeHead(BaseModule):
             sentence: As of :meth:`forward`.
             image_index: As of :meth:`forward`.
             padding: As of :meth:`forward`.
+            all_stages: As of :meth:`forward`.
 
         Returns:
-            F_mt^0 .. F_mt^n. Shape (T, C, h_1, w_1).
+            F_mt^0 .. F_mt^n, or the last only. Shape (T, C, h_1, w_1).
         """
         # Under autocast matrices are multiplied in half precision, but what stages add up stays
         # in float32: half of it would drop small corrections.
         fused = self.fusion(feats, sentence, image_index).float()
         related = fused if self.lsran is None else self.lsran(fused).float()
         outputs = [related]
-        if not self.num_stages:
-            return outputs
         if padding is not None:
             padding = padding[image_index]
-        context = self.context.weight.expand(len(sentence), -1, -1)
+        if self.num_stages:
+            context = self.context.weight.expand(len(sentence), -1, -1)
         for index in range(self.num_stages):
             features = outputs[-1]
             values = features if self.adaptive_context else related
             stage = self.stages[index % len(self.stages)]
             context, features = stage(context, fused, values, features, padding)
-            outputs.append(features)
+            # Maps that nobody asks for are not kept.
+            outputs = [*outputs, features] if all_stages else [features]
         return outputs
 
     def place(
@@ -333,8 +327,8 @@ class ContextualCascadeHead(BaseModule):
             if canvas != tuple(shape):
                 raise ValueError(
                     f'the logits are {tuple(shape)} (height, width), but the canvas is {canvas}: '
-                    'head.upsample_channels must double the first map of the backbone as often as '
-                    'the canvas was halved'
+                    'head.upsampling must double the first map of the backbone as often as the '
+                    'canvas was halved'
                 )
             target = sample.links.new_zeros(canvas)
             if len(sample.links):

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from mmground.registry import MODELS
 
+from ..layers.conv_module import sigma_settings
+
 
 @MODELS.register_module()
 class LSRAN(BaseModule):
@@ -63,10 +65,7 @@ class LSRAN(BaseModule):
                 f'{len(branches)} branches cannot share {channels} channels equally; give one at '
                 'least, and a number of them that divides channels'
             )
-        sigma = dict(
-            norm_cfg=norm_cfg or dict(type='BN'),
-            act_cfg=act_cfg or dict(type='LeakyReLU', negative_slope=0.1),
-        )
+        sigma = sigma_settings(norm_cfg, act_cfg)
         self.attention_norm = nn.LayerNorm(channels)
         self.attention = ShiftWindowMSA(channels, num_heads, window_size)
         self.branches = ModuleList(

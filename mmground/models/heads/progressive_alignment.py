@@ -1,5 +1,6 @@
 from itertools import pairwise
 
+import torch
 from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule, ModuleList, kaiming_init
 from torch import Tensor, nn
@@ -23,8 +24,8 @@ class ProgressiveAlignment(BaseModule):
     form is that of HorNet's recursive gated convolution of order 3, whose filter comes from the
     same input, and which has a 1x1 convolution where the norm is.
 
-    Under autocast the products and the norm are in float32: a product of three maps can leave the
-    range of half precision.
+    Under autocast everything from the first product on is in float32: a product of two or three
+    maps can leave the range of half precision.
 
     The paper leaves open, so it is a choice: that nothing follows the convolutions; biases; and the
     initialisation, which keeps the variance of what passes (PyTorch's divides it by three at each
@@ -77,6 +78,7 @@ class ProgressiveAlignment(BaseModule):
         """
         parts = self.depthwise(self.proj(updated)).float().split(self.widths, 1)
         filtered = self.filter_proj(previous).float() * parts[0]
-        for conv, part in zip(self.filter_convs, parts[1:], strict=True):
-            filtered = conv(filtered).float() * part
-        return self.norm(filtered) + previous
+        with torch.autocast(updated.device.type, enabled=False):
+            for conv, part in zip(self.filter_convs, parts[1:], strict=True):
+                filtered = conv(filtered) * part
+            return self.norm(filtered) + previous

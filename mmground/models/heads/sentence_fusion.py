@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from mmground.registry import MODELS
 
+from ..layers.conv_module import sigma_settings
+
 
 @MODELS.register_module()
 class SentenceFusion(BaseModule):
@@ -68,13 +70,11 @@ class SentenceFusion(BaseModule):
                 f'kernel_sizes must be one for each of the {len(in_channels)} maps, '
                 f'got {list(kernel_sizes)}'
             )
-        norm_cfg = norm_cfg or dict(type='BN')
-        act_cfg = act_cfg or dict(type='LeakyReLU', negative_slope=0.1)
-        sigma = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
+        sigma = sigma_settings(norm_cfg, act_cfg)
         self.with_coord = with_coord
         self.sentence_proj = nn.Linear(sentence_channels, channels)
         self.sentence_norm = build_norm_layer(sentence_norm_cfg or dict(type='BN1d'), channels)[1]
-        self.sentence_act = build_activation_layer(act_cfg)
+        self.sentence_act = build_activation_layer(sigma['act_cfg'])
         self.image_convs = ModuleList(
             ConvModule(own + 2 * with_coord, channels, kernel, padding=kernel // 2, **sigma)
             for own, kernel in zip(in_channels, kernel_sizes, strict=True)
@@ -82,7 +82,8 @@ class SentenceFusion(BaseModule):
         self.post_norm = nn.Identity()
         if post_norm:
             self.post_norm = nn.Sequential(
-                build_norm_layer(norm_cfg, channels)[1], build_activation_layer(act_cfg)
+                build_norm_layer(sigma['norm_cfg'], channels)[1],
+                build_activation_layer(sigma['act_cfg']),
             )
         # By i, as the paper counts: the first is W_m1.
         self.mixing_convs = ModuleList(

@@ -23,7 +23,8 @@ class CLIPTextEncoder(BaseModule):
     clip``. Without, they are drawn as for CLIP's own training. The vocabulary is a part of mmseg:
     it needs no file and nothing is fetched.
 
-    The defaults are those of the text encoder beside CLIP's ResNet-101, at JMCELN's length.
+    The defaults are those of the text encoder beside CLIP's ResNet-101, at JMCELN's length, 30, of
+    which start and end are taken to be a part.
 
     Args:
         hidden_size: Width C.

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from mmground.datasets.transforms import Letterbox, PackGroundingInputs, RandomReferringCrop
+from mmground.datasets.transforms import (
+    CropAroundReferred,
+    Letterbox,
+    PackGroundingInputs,
+    RandomReferringCrop,
+)
 
 SIZES = dict(short_sides=(40, 50, 60), min_size=38, max_size=60)
 
@@ -98,3 +103,42 @@ def test_the_geometry_of_a_crop_inverts():
     expected = (point - torch.tensor([left, top])) * ratio + torch.tensor(geometry.offset[::-1])
     torch.testing.assert_close(geometry.points(point), expected)
     torch.testing.assert_close(geometry.inverse_points(expected), point)
+
+
+@pytest.mark.parametrize(
+    ('bbox', 'size', 'window'),
+    [
+        ((10, 20, 30, 60), 20, (30, 10, 20, 20)),
+        # Moved into the image.
+        ((0, 0, 6, 4), 20, (0, 0, 20, 20)),
+        ((110, 70, 120, 80), 20, (60, 100, 20, 20)),
+        # As large as the image.
+        ((10, 20, 30, 60), 100, (0, 0, 80, 100)),
+    ],
+)
+def test_windows_are_centred_on_what_is_referred_to(bbox, size, window):
+    found = CropAroundReferred(size)(record(bbox=bbox))
+    assert found['crop'] == window
+    top, left, height, width = window
+    expected = record()['img'][top : top + height, left : left + width]
+    np.testing.assert_array_equal(found['img'], expected)
+    assert found['img_shape'] == (height, width)
+
+
+def test_a_window_is_around_all_linked_regions_and_no_other():
+    given = record()
+    given['regions'] = [
+        dict(bbox=box) for box in ((0, 0, 9, 9), (20, 20, 30, 30), (50, 40, 60, 50))
+    ]
+    given['links'] = [(0, 1), (0, 2)]
+    assert CropAroundReferred(10)(given)['crop'] == (30, 35, 10, 10)
+
+
+def test_windows_that_cannot_be_cut():
+    with pytest.raises(ValueError, match="'7_0' refers to no region"):
+        CropAroundReferred(10)(record() | dict(links=[]))
+    resized = Letterbox(64)(record())
+    with pytest.raises(ValueError, match='CropAroundReferred must come before'):
+        CropAroundReferred(10)(resized)
+    with pytest.raises(ValueError, match='at least one pixel'):
+        CropAroundReferred(0)

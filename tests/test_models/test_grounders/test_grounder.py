@@ -90,6 +90,34 @@ def test_frozen_parts_run_in_half_precision_on_demand(vocab_file):
     assert cosine > 0.98
 
 
+@pytest.mark.parametrize('frozen', [[], ['backbone', 'text_encoder']])
+def test_channels_last_computes_the_same(vocab_file, frozen):
+    losses, gradients, layouts = [], [], []
+    for channels_last in (False, True):
+        torch.manual_seed(0)
+        model = build(vocab_file, frozen=frozen, channels_last=channels_last).train()
+        # As of a checkpoint: values are loaded, the order in memory stays.
+        model.load_state_dict(
+            {name: value.contiguous() for name, value in model.state_dict().items()}
+        )
+        conv = model.backbone.conv1
+        conv.register_forward_hook(lambda module, inputs, output: layouts.append(output))
+        loss = _loss(model, _batch())
+        loss.backward()
+        losses.append(loss)
+        gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+        in_order = conv.weight.is_contiguous(memory_format=torch.channels_last)
+        assert in_order is channels_last
+    orders = [map_.is_contiguous(memory_format=torch.channels_last) for map_ in layouts]
+    # Without a gradient it is the faster order in any case.
+    assert orders == [bool(frozen), True]
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=0)
+    assert gradients[0].keys() == gradients[1].keys() and len(gradients[0]) > 5
+    largest = max(gradient.abs().max().item() for gradient in gradients[0].values())
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-3, atol=1e-5 * largest)
+
+
 def test_sentences_of_a_frozen_encoder_are_float32():
     text_encoder = dict(small_clip()['text_encoder'], hidden_size=24)
     for dtype in (None, 'bfloat16'):

@@ -57,7 +57,7 @@ def test_half_precision():
         feats, text = model.encode_image(data['inputs']), model.encode_text(data['data_samples'])
         assert feats[0].dtype == torch.bfloat16
         image_index, padding = model.head.place(feats, data['data_samples'])
-        outputs = model.head.reason(feats, text.sentence, image_index, padding)
+        outputs = model.head.reason(feats, text.sentence, image_index, padding, True)
         assert {own.dtype for own in outputs} == {torch.float32}
         loss = model.parse_losses(model.head.loss(feats, text, data['data_samples']))[0]
     loss.backward()
@@ -112,7 +112,7 @@ def test_the_flow_of_data(name):
     assert all((own.alignment is None) == ('use_alignment' in settings) for own in head.stages)
     model.eval()
     with torch.no_grad():
-        outputs = head.reason(feats, sentence, image_index)
+        outputs = head.reason(feats, sentence, image_index, all_stages=True)
         fused = head.fusion(feats, sentence, image_index)
         related = features = fused if 'use_lsran' in settings else head.lsran(fused)
         expected = [related]
@@ -303,8 +303,8 @@ def test_wrong_settings_and_inputs():
         model.head.loss(model.encode_image(data['inputs']), text, data['data_samples'])
     with pytest.raises(ValueError, match=r'logits are \(32, 48\).*canvas is \(64, 96\)'):
         model.head.targets(data['data_samples'], (32, 48))
-    narrow = _build(upsample_channels=(8, 8))
-    with pytest.raises(ValueError, match='upsample_channels must double'):
+    narrow = _build(upsampling=dict(channels=(8, 8)))
+    with pytest.raises(ValueError, match='upsampling must double'):
         narrow(**_data(narrow), mode='loss')
 
     def two_phrases(sample):

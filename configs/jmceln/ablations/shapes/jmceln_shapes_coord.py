@@ -1,4 +1,0 @@
-# Cells know where they are, on Grounding Shapes.
-_base_ = '../../jmceln_shapes.py'
-
-model = dict(head=dict(fusion=dict(with_coord=True)))

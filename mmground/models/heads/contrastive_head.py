@@ -1,0 +1,112 @@
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from mmground.registry import MODELS
+from mmground.structures import GroundingDataSample, TextFeatures
+
+
+@MODELS.register_module()
+class ContrastiveHead(BaseModule):
+    """CLIP's pre-training: a text is to be more similar to its own image than to the others.
+
+    `Learning Transferable Visual Models From Natural Language Supervision
+    <https://arxiv.org/abs/2103.00020>`_, Secs. 2.3-2.5 and Fig. 3. An image's feature is the mean
+    of its last map, which is what systems go on with that keep the attention pool dense; CLIP
+    itself lets the mean of the cells attend to them. Texts of one image, and equal texts, are not
+    told apart: a pair that says the same is no negative.
+
+    With several processes each compares what it has itself.
+
+    Args:
+        temperature: The first temperature, which is learned.
+        max_scale: The largest factor of similarities, the inverse of the temperature.
+        init_cfg: Initialisation.
+    """
+
+    grounds_whole_text: ClassVar[bool] = True
+    """The whole text of a sample is its one phrase."""
+
+    def __init__(
+        self, temperature: float = 0.07, max_scale: float = 100.0, init_cfg: dict | None = None
+    ) -> None:
+        super().__init__(init_cfg)
+        self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / temperature), dtype=torch.float32))
+        self.max_scale = max_scale
+
+    def tensor(
+        self,
+        feats: Sequence[Tensor],
+        text: TextFeatures,
+        data_samples: Sequence[GroundingDataSample],
+    ) -> Tensor:
+        """Cosine similarities of texts and images.
+
+        Args:
+            feats: Maps of the B images, of which the last is read. Shape (B, C, h, w).
+            text: The T encoded texts, with a sentence feature of C channels.
+            data_samples: T samples with ``image_index``.
+
+        Returns:
+            Of each text and the image of each text. Shape (T, T).
+        """
+        image_index = torch.tensor([sample.image_index for sample in data_samples])
+        images = F.normalize(feats[-1].float().mean((2, 3)), dim=1)
+        sentences = F.normalize(text.sentence.float(), dim=1)
+        return sentences @ images[image_index.to(images.device)].T
+
+    def loss(
+        self,
+        feats: Sequence[Tensor],
+        text: TextFeatures,
+        data_samples: Sequence[GroundingDataSample],
+    ) -> dict[str, Tensor]:
+        """Cross-entropy over the images for each text, and over the texts for each image.
+
+        Args:
+            feats: As of :meth:`tensor`.
+            text: As of :meth:`tensor`.
+            data_samples: As of :meth:`tensor`.
+
+        Returns:
+            ``loss_contrast``, the mean of both; ``matched``, the share of texts that find
+            their image.
+        """
+        logits = self.logit_scale.exp().clamp(max=self.max_scale) * self.tensor(
+            feats, text, data_samples
+        )
+        said = [(sample.image_index, sample.text) for sample in data_samples]
+        alike = torch.tensor(
+            [[a[0] == b[0] or a[1] == b[1] for b in said] for a in said], device=logits.device
+        )
+        own = torch.eye(len(said), dtype=torch.bool, device=logits.device)
+        logits = logits.masked_fill(alike & ~own, -torch.inf)
+        target = torch.arange(len(said), device=logits.device)
+        loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        matched = (logits.argmax(1) == target).float().mean()
+        return dict(loss_contrast=loss, matched=matched)
+
+    def predict(
+        self,
+        feats: Sequence[Tensor],
+        text: TextFeatures,
+        data_samples: Sequence[GroundingDataSample],
+    ) -> list[InstanceData]:
+        """Compare each text with its own image.
+
+        Args:
+            feats: As of :meth:`tensor`.
+            text: As of :meth:`tensor`.
+            data_samples: As of :meth:`tensor`.
+
+        Returns:
+            Per sample an ``InstanceData`` of one element: ``scores``, (1, ), the cosine similarity.
+        """
+        similarities = self.tensor(feats, text, data_samples).diagonal()
+        return [InstanceData(scores=own[None]) for own in similarities]
