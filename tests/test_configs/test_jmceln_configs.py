@@ -258,7 +258,7 @@ def test_shapes_train_from_their_clip_and_keep_the_best(folder, refcoco_shapes, 
     cfg.model.head.update(in_channels=(64, 128, 16), sentence_channels=16, channels=16)
     cfg.model.head.upsampling.channels = (8, 4)
     cfg.train_cfg.val_interval = 2
-    runner, first = _train(cfg, 'loss_ce', 'truncated_texts')
+    runner, first = _train(cfg, 'loss_ce', 'loss_dice', 'truncated_texts')
     learned = clip.model.state_dict()
     shared = [name for name in first if name.startswith(('backbone.', 'text_encoder.'))]
     assert len(shared) > 50
