@@ -1,5 +1,5 @@
-# Grounding Shapes in the layout of Flickr30k Entities, on a canvas of 192 pixels, with the proposals
-# of a detector. Make them with tools/misc/make_shapes.py data/shapes --format flickr30k referit
+# Grounding Shapes in the layout of Flickr30k Entities, on a canvas of 192 pixels, with a detector's
+# proposals. Make them with tools/misc/make_shapes.py data/shapes --format flickr30k referit
 dataset_type = 'Flickr30kEntitiesDataset'
 data_root = 'data/shapes'
 relations = f'{data_root}/flickr30k/relations.json'
