@@ -10,6 +10,7 @@ _base_ = [
 channels = 256
 max_iters = 2000
 warmup_iters = 100
+relations_file = 'data/shapes/flickr30k/relations.json'
 # What tools/train.py writes for the detector's config.
 detector_checkpoint = 'work_dirs/faster-rcnn_r18_shapes/iter_1200.pth'
 
@@ -41,19 +42,16 @@ model = dict(
     ),
     head=dict(
         in_channels=256,
-        text_channels=channels,
         channels=channels,
         joint_channels=128,
         # Of one linear layer, F_cls cannot tell apart two things of a kind by the phrase.
         matcher_channels=128,
         regressor_channels=64,
-        similarity=dict(
-            word_vectors='data/shapes/word_vectors.npz', classes='data/shapes/class_names.txt'
-        ),
+        similarity=dict(word_vectors='data/shapes/word_vectors.npz', classes={{_base_.proposals}}),
         graph=dict(edge_channels=128),
         decoder=dict(vocab_file='data/shapes/words.txt'),
-        num_relations=9,
-        loss_rel=dict(class_counts={{_base_.relations}}),
+        num_relations=relations_file,
+        loss_rel=dict(class_counts=relations_file),
     ),
 )
 

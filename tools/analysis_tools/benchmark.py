@@ -70,6 +70,8 @@ _ENLARGEMENT = 1.6
 _WORDS = ('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j')
 # Of an image, for systems that choose among them.
 _NUM_PROPOSALS = 50
+# As many as ReIR tells apart.
+_NUM_RELATIONS = 88
 _HEADER = ('part', 'phrases', 'dtype', 'median s', 'fastest s', 'GFLOP', 'limit s', 'before MB')
 
 
@@ -464,7 +466,9 @@ def _build_weak(cfg: Config, vocab_file: Path) -> nn.Module:
     words = [*_WORDS, *(f'{word},' for word in _WORDS)]
     vocab_file.write_text('\n'.join(words))
     cfg.model.head.decoder.vocab_file = str(vocab_file)
-    # Alike for all relations: counts are the data's.
+    # Names and counts of the relations are the data's.
+    if isinstance(cfg.model.head.get('num_relations'), str):
+        cfg.model.head.num_relations = _NUM_RELATIONS
     (cfg.model.head.get('loss_rel') or {}).pop('class_counts', None)
     model = MODELS.build(cfg.model)
     vectors = np.random.default_rng(0).random((len(words), 300), dtype=np.float32)

@@ -2,7 +2,8 @@
 # proposals. Make them with tools/misc/make_shapes.py data/shapes --format flickr30k referit
 dataset_type = 'Flickr30kEntitiesDataset'
 data_root = 'data/shapes'
-relations = f'{data_root}/flickr30k/relations.json'
+# Of the data root.
+relations = 'flickr30k/relations.json'
 proposals = f'{data_root}/proposals.db'
 folders = dict(sentences='flickr30k/Sentences', boxes='flickr30k/Annotations')
 
