@@ -18,7 +18,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from mmground.datasets.transforms import LoadGroundingImage
-from mmground.models.localisers.proposal_cache import fingerprint
+from mmground.models.cache_keys import fingerprint
 from mmground.utils.checkpoint import read_checkpoint
 
 from .inference import init_model

@@ -8,7 +8,8 @@ Parts that can be measured:
   it is the head alone;
 - ``inference``: images and texts to masks and boxes on the original pixels, from the uint8 image
   on; with the model's localisers;
-- ``train``: a step of the training, with the config's optimizer;
+- ``train``: a step of the training, with the config's optimizer; and ``train-start``, of a system
+  that moves boxes later in the training, a step before;
 - ``metric``: the config's evaluator on generated predictions.
 
 Each measurement is made in a process of its own. Beside its time stand the floating point
@@ -25,6 +26,13 @@ the text encoder reads::
 
     python tools/analysis_tools/benchmark.py configs/pbrec/pbrec-mt_r101_4xb32-15e_refcoco.py \
         --parts inference --phrases 1 5 10
+
+Systems that choose among proposals get 50 of each image. All steps have the same batch, so that
+with a cache of its regions what is measured is what the cache leaves to do::
+
+    python tools/analysis_tools/benchmark.py configs/reir/reir_r101_4xb10-80k_flickr30k.py \
+        --parts train-start train --size 608 992 --phrases 4 --batch-size 10 \
+        --cfg-options model.region_cache.path=cache model.region_cache.keep_maps=True
 """
 
 import argparse
@@ -33,9 +41,11 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.evaluator import Evaluator
@@ -46,6 +56,7 @@ from terminaltables import AsciiTable
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmground.datasets.word_vectors import WordVectors
 from mmground.registry import MODELS
 from mmground.structures import Geometry, GroundingDataSample
 from mmground.utils import register_all_modules
@@ -57,6 +68,10 @@ _DTYPES = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)
 _ENLARGEMENT = 1.6
 # Words of the generated texts, a piece each.
 _WORDS = ('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j')
+# Of an image, for systems that choose among them.
+_NUM_PROPOSALS = 50
+# As many as ReIR tells apart.
+_NUM_RELATIONS = 88
 _HEADER = ('part', 'phrases', 'dtype', 'median s', 'fastest s', 'GFLOP', 'limit s', 'before MB')
 
 
@@ -271,6 +286,7 @@ def random_batch(
     num_words: int = 2,
     referring: bool = False,
     predictions: bool = False,
+    num_proposals: int = 0,
 ) -> dict:
     """Generated photos and texts, as a data loader gives them.
 
@@ -283,6 +299,7 @@ def random_batch(
             are letterboxed: three quarters as high as the input, which they fill in width.
             Otherwise an image has one text of all its phrases, and fills the input.
         predictions: Whether the samples have predictions, too.
+        num_proposals: Proposals of each image; 0 is none.
 
     Returns:
         ``inputs``, uint8 images (3, height, width), one for each of ``data_samples``, which have
@@ -301,6 +318,8 @@ def random_batch(
             sample = _random_sample(own, f'{index}-{number}', str(index), geometry)
             if predictions:
                 _add_predictions(sample, size)
+            if num_proposals:
+                _add_proposals(sample, num_proposals)
             images.append(image)
             samples.append(sample)
     return dict(inputs=images, data_samples=samples)
@@ -362,6 +381,17 @@ def _add_predictions(sample: GroundingDataSample, size: tuple[int, int]) -> None
     )
 
 
+def _add_proposals(sample: GroundingDataSample, count: int) -> None:
+    height, width = sample.ori_shape
+    corners = torch.rand(count, 2, 2).sort(1).values * torch.tensor([width, height])
+    # Wide enough for a cell of the map.
+    sample.proposals = InstanceData(
+        bboxes=torch.cat((corners[:, 0] / 2, (width + height) / 8 + corners[:, 1] / 2), dim=1),
+        labels=torch.randint(len(_WORDS), (count,)),
+        scores=torch.linspace(1, 0, count),
+    )
+
+
 def masks_to_boxes(masks: Tensor) -> Tensor:
     """Boxes around masks that are not empty. (count, height, width) -> (count, 4), xyxy."""
     boxes = []
@@ -386,6 +416,11 @@ def _is_referring(cfg: Config) -> bool:
     return getattr(head, 'grounds_whole_text', False)
 
 
+def _chooses_proposals(cfg: Config) -> bool:
+    """Whether boxes are described that come with the samples."""
+    return bool(cfg.model.get('region_encoder'))
+
+
 def _input_size(args: argparse.Namespace) -> tuple[int, int]:
     """The network input of a config that ``--size`` does not give."""
     cfg = Config.fromfile(args.config)
@@ -405,6 +440,8 @@ def _batch(cfg: Config, args: argparse.Namespace, phrases: int, **kwargs) -> dic
         # [CLS] and [SEP] are pieces of the encoder, too.
         words = cfg.model.text_encoder.max_length - 2 if referring else 2
     kwargs = dict(batch_size=args.batch_size, num_words=words, referring=referring) | kwargs
+    if _chooses_proposals(cfg):
+        kwargs['num_proposals'] = _NUM_PROPOSALS
     return random_batch(args.size, phrases, **kwargs)
 
 
@@ -414,11 +451,29 @@ def _build(cfg: Config, args: argparse.Namespace, phrases: int) -> tuple[nn.Modu
         vocab_file = Path(folder) / 'vocab.txt'
         vocab_file.write_text('\n'.join(['[PAD]', '[UNK]', '[CLS]', '[SEP]', ',', *_WORDS]))
         cfg.model.text_encoder.vocab_file = str(vocab_file)
-        model = MODELS.build(cfg.model).to(args.device)
+        if _chooses_proposals(cfg):
+            model = _build_weak(cfg, vocab_file).to(args.device)
+        else:
+            model = MODELS.build(cfg.model).to(args.device)
     if args.compile:
         for module in (model.backbone, *model.neck, model.head):
             module.compile()
     return model, _batch(cfg, args, phrases)
+
+
+def _build_weak(cfg: Config, vocab_file: Path) -> nn.Module:
+    """A model that reads whole words, with random vectors of them."""
+    words = [*_WORDS, *(f'{word},' for word in _WORDS)]
+    vocab_file.write_text('\n'.join(words))
+    cfg.model.head.decoder.vocab_file = str(vocab_file)
+    # Names and counts of the relations are the data's.
+    if isinstance(cfg.model.head.get('num_relations'), str):
+        cfg.model.head.num_relations = _NUM_RELATIONS
+    (cfg.model.head.get('loss_rel') or {}).pop('class_counts', None)
+    model = MODELS.build(cfg.model)
+    vectors = np.random.default_rng(0).random((len(words), 300), dtype=np.float32)
+    model.head.similarity.use(WordVectors(words, vectors), _WORDS)
+    return model
 
 
 def _head(cfg: Config, args: argparse.Namespace, phrases: int) -> Callable:
@@ -452,10 +507,12 @@ def _head_losses(cfg: Config, args: argparse.Namespace, phrases: int) -> Callabl
         for part in trained:
             maps = part(maps)
         text = encoded or text_encoder(texts)
-        losses = head.loss(maps, text, samples)
+        extra = [partial(model.describe_regions, maps)] if _chooses_proposals(cfg) else []
+        losses = head.loss(maps, text, samples, *extra)
         return sum(value for name, value in losses.items() if 'loss' in name)
 
-    # The frozen encoders go out of memory with the model.
+    # The frozen encoders go out of memory with the model, unless it is to describe regions.
+    model = model if _chooses_proposals(cfg) else None
     return losses
 
 
@@ -465,13 +522,21 @@ def _inference(cfg: Config, args: argparse.Namespace, phrases: int) -> Callable:
     return torch.no_grad()(lambda: model.test_step(batch))
 
 
-def _train(cfg: Config, args: argparse.Namespace, phrases: int) -> Callable:
+def _train(cfg: Config, args: argparse.Namespace, phrases: int, refining: bool = True) -> Callable:
     model, batch = _build(cfg, args, phrases)
     model.train()
+    if hasattr(model.head, 'refining'):
+        model.head.refining = refining
+    elif not refining:
+        raise ValueError(f'train-start: a {type(model.head).__name__} moves no boxes')
     # Precision is the command line's.
     cfg.optim_wrapper.type = 'OptimWrapper'
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     return lambda: model.train_step(batch, optim_wrapper)
+
+
+def _train_start(cfg: Config, args: argparse.Namespace, phrases: int) -> Callable:
+    return _train(cfg, args, phrases, refining=False)
 
 
 def _metric(cfg: Config, args: argparse.Namespace, phrases: int) -> Callable:
@@ -495,6 +560,7 @@ PARTS = {
     'inference': _inference,
     'train': _train,
     'metric': _metric,
+    'train-start': _train_start,
 }
 
 

@@ -15,7 +15,8 @@ from mmengine.runner import Runner
 from mmengine.utils import track_iter_progress
 
 from mmground.apis import init_model
-from mmground.models.localisers import BoxCache, image_key
+from mmground.models.cache_keys import image_key
+from mmground.models.localisers import BoxCache
 from mmground.utils.cli import add_runner_arguments, check_file, load_config
 
 

@@ -10,7 +10,9 @@ from torch import Tensor
 from mmground.registry import MODELS
 from mmground.structures import GroundingDataSample, TextFeatures, image_geometries
 
+from ..cache_keys import fingerprint
 from ..localisers.proposals import BoxProposals, MaskProposals
+from ..region_encoders import CachedRegions, RegionFeatureCache
 
 
 @MODELS.register_module()
@@ -34,6 +36,10 @@ class Grounder(BaseModel):
             attribute ``ignore_padding`` also gets the ``valid_mask``, (B, H, W): True on the
             pixels of its input image that are no padding.
         region_encoder: Config of what describes boxes, from the last map.
+        region_cache: Arguments of a :class:`RegionFeatureCache` (``path``, ``keep_maps``), from
+            which training takes the features of boxes that stay the same. What comes before them
+            must be frozen, runs for images that are new alone, and gives the head no maps.
+            Predictions do without the cache. None: nothing is kept.
         frozen: Names of parts that are not trained: ``'backbone'``, ``'neck'``,
             ``'neck.0'``, ``'region_encoder'``, ``'text_encoder'``. They take no gradient, run under
             ``no_grad`` and stay in eval mode. What comes before a frozen part must be frozen too.
@@ -62,6 +68,7 @@ class Grounder(BaseModel):
         head: dict,
         neck: dict | Sequence[dict] = (),
         region_encoder: dict | None = None,
+        region_cache: dict | None = None,
         frozen: Sequence[str] = (),
         dropout_in_frozen: Sequence[str] = (),
         frozen_dtype: str | None = None,
@@ -91,6 +98,17 @@ class Grounder(BaseModel):
         self.channels_last = channels_last
         if channels_last:
             self.to(memory_format=torch.channels_last)
+        self.region_cache = None
+        if region_cache is not None:
+            self._check_cacheable()
+            self.region_cache = RegionFeatureCache(**region_cache)
+            # Weights are in the fingerprint, wherever they come from.
+            self._cached_settings = dict(
+                parts=[_without_init(cfg) for cfg in (backbone, *necks, region_encoder)],
+                data_preprocessor=data_preprocessor,
+                frozen_dtype=frozen_dtype,
+            )
+            self.register_load_state_dict_post_hook(_forget_cache)
 
     @property
     def frozen(self) -> frozenset[str]:
@@ -130,6 +148,16 @@ class Grounder(BaseModel):
         self._dropout_in_frozen = frozenset(dropout_in_frozen)
         for name in names:
             self.get_submodule(name).requires_grad_(False)
+
+    def _check_cacheable(self) -> None:
+        parts = {*self.image_parts, 'region_encoder'}
+        if self.region_encoder is None or not parts <= self._frozen - self._dropout_in_frozen:
+            raise ValueError(
+                f'region_cache keeps what frozen parts without dropout compute: {sorted(parts)} '
+                f'must be there and in frozen={sorted(self._frozen)}'
+            )
+        if any(getattr(neck, 'ignore_padding', False) for neck in self.neck):
+            raise ValueError('region_cache: a neck that ignores the padding cannot be cached')
 
     def train(self, mode: bool = True) -> 'Grounder':
         """Set the mode; frozen parts stay in eval mode unless their dropout is on."""
@@ -203,7 +231,11 @@ class Grounder(BaseModel):
         return replace(text, pieces=text.pieces.float(), sentence=sentence)
 
     def describe_regions(
-        self, feats: tuple[Tensor, ...], boxes: Tensor, image_index: Tensor
+        self,
+        feats: tuple[Tensor, ...],
+        boxes: Tensor,
+        image_index: Tensor,
+        fixed: bool = False,
     ) -> Tensor:
         """Features of boxes.
 
@@ -211,6 +243,8 @@ class Grounder(BaseModel):
             feats: What :meth:`encode_image` returned, of which the last map is read.
             boxes: xyxy in pixels of the canvas. Shape (n, 4).
             image_index: The image of each. Shape (n, ).
+            fixed: Whether an image comes with the same boxes each time. It makes no difference
+                here, but to :class:`CachedRegions`, which stands in for this function.
 
         Returns:
             Shape (n, D).
@@ -220,6 +254,25 @@ class Grounder(BaseModel):
         with self._as_frozen():
             described = self.region_encoder(feats[-1], boxes, image_index)
         return described.float() if self.frozen_dtype else described
+
+    def cached_regions(
+        self, inputs: Tensor, data_samples: Sequence[GroundingDataSample]
+    ) -> CachedRegions:
+        """What describes boxes in place of :meth:`describe_regions`, with ``region_cache``.
+
+        Args:
+            inputs: The unique images of the batch. Shape (B, 3, H, W).
+            data_samples: The samples: at least one for each image.
+        """
+        if not self.region_cache.is_open:
+            device = inputs.device.type
+            autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+            parts = ModuleList(
+                self.get_submodule(name) for name in (*self.image_parts, 'region_encoder')
+            )
+            settings = self._cached_settings | dict(autocast=str(autocast))
+            self.region_cache.open(fingerprint(parts, settings))
+        return CachedRegions(self.region_cache, self, inputs, data_samples)
 
     @torch.no_grad()
     def localise(
@@ -255,9 +308,12 @@ class Grounder(BaseModel):
             mode: ``'loss'`` for a dict of losses, ``'predict'`` for the samples with
                 ``pred_phrases``, ``'tensor'`` for the head's raw outputs.
         """
-        feats = self.encode_image(inputs, data_samples)
+        if mode == 'loss' and self.region_cache is not None:
+            feats, extra = (), [self.cached_regions(inputs, data_samples)]
+        else:
+            feats = self.encode_image(inputs, data_samples)
+            extra = [partial(self.describe_regions, feats)] if self.region_encoder else []
         text = self.encode_text(data_samples)
-        extra = [partial(self.describe_regions, feats)] if self.region_encoder else []
         if mode == 'loss':
             return self.head.loss(feats, text, data_samples, *extra)
         if mode == 'predict':
@@ -278,3 +334,13 @@ def _valid_mask(images: Tensor, data_samples: Sequence[GroundingDataSample]) -> 
     shape = tuple(images.shape[-2:])
     masks = [own.valid_cells(shape) for own in image_geometries(len(images), data_samples)]
     return torch.stack(masks).to(images.device)
+
+
+def _without_init(cfg: dict) -> dict:
+    """A part's settings but for where its weights come from."""
+    return {key: value for key, value in cfg.items() if key != 'init_cfg'}
+
+
+def _forget_cache(model: Grounder, incompatible_keys) -> None:
+    """Other weights describe regions in other ways."""
+    model.region_cache.close()

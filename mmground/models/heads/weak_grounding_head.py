@@ -1,5 +1,6 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
+from typing import Protocol
 
 import torch
 from mmengine.model import BaseModule
@@ -19,8 +20,13 @@ from .weak_grounding_batch import PhraseBatch, RegionBatch, Stage, WeakGrounding
 from .weak_grounding_boxes import choose_boxes
 
 STAGES = ('coarse', 'fine')
-# Boxes (n, 4) on the canvas and the image of each (n, ) to features (n, D).
-Describe = Callable[[Tensor, Tensor], Tensor]
+
+
+class Describe(Protocol):
+    """Boxes (n, 4) on the canvas and the image of each (n, ) to features (n, D)."""
+
+    def __call__(self, boxes: Tensor, image_index: Tensor, fixed: bool = False) -> Tensor:
+        """See :meth:`Grounder.describe_regions`."""
 
 
 @MODELS.register_module()
@@ -370,12 +376,12 @@ class WeakGroundingHead(BaseModule):
             text: The encoded texts, with ``embeddings``.
             data_samples: Samples with ``proposals``. Nothing else is read of them than of an image
                 without annotations, but for ``relations``.
-            describe: Features of boxes.
+            describe: Features of boxes; told of the proposals that they are ``fixed``.
         """
         regions = RegionBatch.pack(data_samples, text.pieces.device)
         phrases = PhraseBatch.pack(text, data_samples)
         boxes, image_index = regions.rows()
-        described = describe(boxes, image_index)
+        described = describe(boxes, image_index, fixed=True)
         features = described.new_zeros(*regions.valid.shape, described.shape[1])
         features[regions.valid] = described
         regions.features = features

@@ -1,6 +1,6 @@
 from .base_localiser import Localiser
 from .fcos_localiser import FCOSLocaliser
-from .proposal_cache import BoxCache, image_key
+from .proposal_cache import BoxCache
 from .proposals import BoxProposals, MaskProposals
 from .solo_localiser import SOLOLocaliser
 
@@ -11,5 +11,4 @@ __all__ = [
     'Localiser',
     'MaskProposals',
     'SOLOLocaliser',
-    'image_key',
 ]

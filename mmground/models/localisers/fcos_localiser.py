@@ -4,13 +4,14 @@ import torch
 from mmdet.models.dense_heads import FCOSHead
 from torch import Tensor
 
+from mmground.models.cache_keys import fingerprint, image_key
 from mmground.models.layers.pyramid import pyramid_level
 from mmground.models.task_modules import boxes_from_distances
 from mmground.registry import MODELS
 from mmground.structures import Geometry
 
 from .base_localiser import Localiser
-from .proposal_cache import BoxCache, fingerprint, image_key
+from .proposal_cache import BoxCache
 from .proposals import BoxProposals
 
 

@@ -1,55 +1,20 @@
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmground.structures import Geometry
 from mmground.utils.checkpoint import read_pickled
 
 from .proposals import BoxProposals
-
-
-def image_key(canvas: Tensor, geometry: Geometry) -> str:
-    """What an image on its canvas is known by: its pixels and its place.
-
-    Args:
-        canvas: The image as it is, whole numbers from 0 to 255. Shape (3, H, W).
-        geometry: Where it lies on the canvas.
-
-    Returns:
-        A hash.
-    """
-    rows, columns = geometry.image_area
-    pixels = canvas[:, rows, columns].round().to(torch.uint8).contiguous().cpu()
-    place = (tuple(geometry.img_shape), tuple(geometry.offset), tuple(geometry.canvas_shape))
-    digest = hashlib.blake2b(json.dumps(place).encode(), digest_size=16)
-    digest.update(pixels.numpy())
-    return digest.hexdigest()
-
-
-def fingerprint(detector: nn.Module, settings: dict) -> str:
-    """A hash of a detector's weights and of the settings that shape what it proposes.
-
-    Args:
-        detector: The detector.
-        settings: Data that JSON can hold, or whose ``str`` tells it apart.
-    """
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    for name, value in sorted(detector.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 class BoxCache:
     """Boxes and centerness of images, in a file.
 
     Args:
-        source: :func:`fingerprint` of the detector that they are of.
+        source: :func:`.cache_keys.fingerprint` of the detector that they are of.
     """
 
     def __init__(self, source: str) -> None:
@@ -60,7 +25,7 @@ class BoxCache:
         """Keep the proposals of images.
 
         Args:
-            keys: Their :func:`image_key`.
+            keys: Their :func:`.cache_keys.image_key`.
             proposals: Of these images.
         """
         for key, boxes, centerness in zip(
@@ -95,7 +60,7 @@ class BoxCache:
 
         Args:
             path: The file.
-            source: :func:`fingerprint` that it must have.
+            source: :func:`.cache_keys.fingerprint` that it must have.
 
         Raises:
             FileNotFoundError: If there is no such file.

@@ -187,7 +187,7 @@ def test_a_small_example_by_hand(tmp_path):
         feats = model.encode_image(data['inputs'])
         text = model.encode_text(data['data_samples'])
 
-        def describe(boxes, image_index):
+        def describe(boxes, image_index, fixed=False):
             return model.describe_regions(feats, boxes, image_index)
 
         result, phrases = head.ground(text, data['data_samples'], describe)

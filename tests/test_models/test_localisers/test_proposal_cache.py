@@ -4,7 +4,8 @@ import pytest
 import torch
 from small_detectors import canvases, randomise, small_fcos
 
-from mmground.models.localisers import BoxCache, image_key
+from mmground.models.cache_keys import image_key
+from mmground.models.localisers import BoxCache
 from mmground.registry import MODELS
 
 

@@ -8,6 +8,7 @@ import torch
 from mmengine.registry import DefaultScope
 from small_pbrec import referring_model
 from small_ppmn import small_ppmn
+from small_reir import small_reir
 from tool_loader import REPO, load_tool
 
 from mmground.evaluation import PNGMetric
@@ -203,3 +204,36 @@ def test_the_canvas_is_that_of_the_letterbox(referring_config, config):
     parse = tool.build_parser().parse_args
     assert tool._input_size(parse([referring_config])) == (128, 128)
     assert tool._input_size(parse([config])) == (800, 1216)
+
+
+@pytest.fixture(scope='module')
+def weak_config(tmp_path_factory):
+    """A small ReIR."""
+    folder = tmp_path_factory.mktemp('weak')
+    path = folder / 'weak.py'
+    path.write_text(
+        f'model = {small_reir(folder)}\n'
+        "optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))\n"
+    )
+    return str(path)
+
+
+def test_steps_with_cached_regions(weak_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(DefaultScope, '_instance_dict', DefaultScope._instance_dict.copy())
+    tool = SimpleNamespace(**load_tool('analysis_tools/benchmark').__globals__)
+
+    def run(part, *options):
+        argv = [weak_config, '--size', '64', '96', '--warmup', '1', '--repeats', '1']
+        if options:
+            argv += ['--cfg-options', *options]
+        return tool.measure(tool.build_parser().parse_args(argv), part, 2, 'fp32')['gflop']
+
+    path = f'model.region_cache.path={tmp_path / "cache"}'
+    plain, cached = run('train'), run('train', path)
+    with_maps = run('train', path, 'model.region_cache.keep_maps=True')
+    # What is saved first is layer4 on the proposals, then the backbone.
+    assert with_maps < cached < plain
+    assert run('train-start', path) < with_maps
+    assert run('train-start') < plain
+    assert 0 < run('head') < run('head-train') < plain
+    assert run('inference') > 0

@@ -1,0 +1,5 @@
+# Table 2, row 2: two-stage denoising, on Grounding Shapes. L_rec of the fine stage, L_rank of
+# both.
+_base_ = '../../reir_r18_shapes.py'
+
+model = dict(head=dict(regressor_channels=None, graph=None, num_relations=0))
