@@ -45,7 +45,7 @@ model = dict(
                 dict(kernel_size=3, dilation=9),
             ],
         ),
-        # Classified at half of the canvas, which a picture of 128 pixels hardly exceeds; a thing has
+        # Classified at half of the canvas, which pictures of 128 pixels hardly exceed; a thing has
         # a few hundredths of it.
         upsampling=dict(channels=(32, 16), logits_scale=2, foreground_prior=0.03),
         # The paper has the cross-entropy alone. By it a thing is foreground where it is more likely
