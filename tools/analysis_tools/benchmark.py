@@ -36,6 +36,7 @@ with a cache of its regions what is measured is what the cache leaves to do::
 """
 
 import argparse
+import inspect
 import json
 import statistics
 import time
@@ -57,6 +58,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmground.datasets.word_vectors import WordVectors
+from mmground.engine.hooks import checkpoint_activations
+from mmground.models.text_encoders import CLIPTextEncoder
 from mmground.registry import MODELS
 from mmground.structures import Geometry, GroundingDataSample
 from mmground.utils import register_all_modules
@@ -108,6 +111,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--threads', type=int, help="CPU threads; by default PyTorch's choice")
     parser.add_argument(
         '--compile', action='store_true', help='torch.compile the image encoders and the head'
+    )
+    parser.add_argument(
+        '--checkpoint-activations',
+        nargs='+',
+        metavar='PART',
+        default=(),
+        help='parts of the model that run once more in the backward pass, as with '
+        "ActivationCheckpointHook, such as head.stages (parts 'head-train' and 'train')",
     )
     parser.add_argument('--warmup', type=int, default=2, help='runs not timed (%(default)s)')
     parser.add_argument('--repeats', type=int, default=5, help='runs timed (%(default)s)')
@@ -437,12 +448,21 @@ def _batch(cfg: Config, args: argparse.Namespace, phrases: int, **kwargs) -> dic
     """A generated batch for a config's model."""
     referring, words = _is_referring(cfg), args.words
     if words is None:
-        # [CLS] and [SEP] are pieces of the encoder, too.
-        words = cfg.model.text_encoder.max_length - 2 if referring else 2
+        words = _longest_text(cfg) if referring else 2
     kwargs = dict(batch_size=args.batch_size, num_words=words, referring=referring) | kwargs
     if _chooses_proposals(cfg):
         kwargs['num_proposals'] = _NUM_PROPOSALS
     return random_batch(args.size, phrases, **kwargs)
+
+
+def _longest_text(cfg: Config) -> int:
+    """Words that the text encoder reads, if each is one piece."""
+    settings = cfg.model.text_encoder
+    encoder = MODELS.get(settings.type)
+    name = 'context_length' if encoder is CLIPTextEncoder else 'max_length'
+    length = settings.get(name, inspect.signature(encoder).parameters[name].default)
+    # Start and end are pieces, too.
+    return length - 2
 
 
 def _build(cfg: Config, args: argparse.Namespace, phrases: int) -> tuple[nn.Module, dict]:
@@ -450,11 +470,13 @@ def _build(cfg: Config, args: argparse.Namespace, phrases: int) -> tuple[nn.Modu
     with TemporaryDirectory() as folder:
         vocab_file = Path(folder) / 'vocab.txt'
         vocab_file.write_text('\n'.join(['[PAD]', '[UNK]', '[CLS]', '[SEP]', ',', *_WORDS]))
-        cfg.model.text_encoder.vocab_file = str(vocab_file)
+        if MODELS.get(cfg.model.text_encoder.type) is not CLIPTextEncoder:
+            cfg.model.text_encoder.vocab_file = str(vocab_file)
         if _chooses_proposals(cfg):
             model = _build_weak(cfg, vocab_file).to(args.device)
         else:
             model = MODELS.build(cfg.model).to(args.device)
+    checkpoint_activations(model, args.checkpoint_activations)
     if args.compile:
         for module in (model.backbone, *model.neck, model.head):
             module.compile()

@@ -1,4 +1,4 @@
-from .activation_checkpoint_hook import ActivationCheckpointHook
+from .activation_checkpoint_hook import ActivationCheckpointHook, checkpoint_activations
 from .broadcast_buffers_hook import BroadcastBuffersHook
 from .exact_resume_hook import ExactResumeHook
 from .main_process_logger_hook import MainProcessLoggerHook
@@ -15,4 +15,5 @@ __all__ = [
     'GroundingVisualizationHook',
     'MainProcessLoggerHook',
     'RefinementStartHook',
+    'checkpoint_activations',
 ]

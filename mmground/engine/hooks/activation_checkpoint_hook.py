@@ -47,19 +47,32 @@ class ActivationCheckpointHook(Hook):
             ValueError: If the model has no part of that name.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        parts = dict(model.named_modules())
-        for name in self.modules:
-            if not name or name not in parts:
-                owner, _, last = name.rpartition('.')
-                children = [child for child, _ in parts.get(owner, model).named_children()]
-                raise ValueError(
-                    f'ActivationCheckpointHook: {name!r} names no part of the '
-                    f'{type(model).__name__}: {owner or "the model"} has {children}, not {last!r}'
-                )
-            part = parts[name]
-            # A list is never called itself.
-            for module in part if isinstance(part, nn.ModuleList) else [part]:
-                module.forward = _checkpointed(module.forward)
+        checkpoint_activations(model, self.modules)
+
+
+def checkpoint_activations(model: nn.Module, modules: Sequence[str]) -> None:
+    """Switch parts of a model over, see :class:`ActivationCheckpointHook`.
+
+    Args:
+        model: The model.
+        modules: Names of the parts.
+
+    Raises:
+        ValueError: If the model has no part of that name.
+    """
+    parts = dict(model.named_modules())
+    for name in modules:
+        if not name or name not in parts:
+            owner, _, last = name.rpartition('.')
+            children = [child for child, _ in parts.get(owner, model).named_children()]
+            raise ValueError(
+                f'activation checkpointing: {name!r} names no part of the '
+                f'{type(model).__name__}: {owner or "the model"} has {children}, not {last!r}'
+            )
+        part = parts[name]
+        # A list is never called itself.
+        for module in part if isinstance(part, nn.ModuleList) else [part]:
+            module.forward = _checkpointed(module.forward)
 
 
 def _checkpointed(forward):

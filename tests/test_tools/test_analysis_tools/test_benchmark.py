@@ -6,12 +6,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from small_jmceln import small_jmceln
 from small_pbrec import referring_model
 from small_ppmn import small_ppmn
 from small_reir import small_reir
 from tool_loader import REPO, load_tool
 
 from mmground.evaluation import PNGMetric
+from mmground.models.heads import ContextualStage
 
 PARTS = ('ResNet', 'BertEncoder', 'VisionLanguageEncoder', 'FCOSLocaliser', 'SOLOLocaliser')
 TOOL = REPO / 'tools' / 'analysis_tools' / 'benchmark.py'
@@ -237,3 +239,39 @@ def test_steps_with_cached_regions(weak_config, tmp_path, monkeypatch):
     assert run('train-start') < plain
     assert 0 < run('head') < run('head-train') < plain
     assert run('inference') > 0
+
+
+def test_checkpointed_parts_run_twice_in_a_training_step(tmp_path, monkeypatch):
+    """JMCELN, whose text encoder needs no file of words."""
+    monkeypatch.setattr(DefaultScope, '_instance_dict', DefaultScope._instance_dict.copy())
+    config = tmp_path / 'jmceln.py'
+    config.write_text(
+        f'model = {small_jmceln()}\n'
+        "optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))\n"
+    )
+    tool = SimpleNamespace(**load_tool('analysis_tools/benchmark').__globals__)
+    parts = []
+    original = ContextualStage.forward
+
+    def forward(self, *args):
+        parts.append('stage')
+        return original(self, *args)
+
+    monkeypatch.setattr(ContextualStage, 'forward', forward)
+    runs, found = [], []
+    for options in ((), ('--checkpoint-activations', 'head.stages')):
+        argv = [str(config), '--size', '64', '64', '--batch-size', '2']
+        argv += ['--warmup', '0', '--repeats', '1', *options]
+        found.append(tool.measure(tool.build_parser().parse_args(argv), 'train', 1, 'fp32'))
+        runs.append(len(parts))
+        parts.clear()
+    assert runs[0] > 0 and runs[1] == 2 * runs[0]
+    assert found[1]['gflop'] > found[0]['gflop'] > 0
+
+
+def test_a_part_that_there_is_not(referring_config, monkeypatch, capsys):
+    monkeypatch.setattr(DefaultScope, '_instance_dict', DefaultScope._instance_dict.copy())
+    tool = SimpleNamespace(**load_tool('analysis_tools/benchmark').__globals__)
+    argv = [referring_config, '--size', '64', '64', '--checkpoint-activations', 'head.nothing']
+    with pytest.raises(ValueError, match="'head.nothing' names no part"):
+        tool.measure(tool.build_parser().parse_args(argv), 'train', 1, 'fp32')
