@@ -273,5 +273,5 @@ def test_a_part_that_there_is_not(referring_config, monkeypatch, capsys):
     monkeypatch.setattr(DefaultScope, '_instance_dict', DefaultScope._instance_dict.copy())
     tool = SimpleNamespace(**load_tool('analysis_tools/benchmark').__globals__)
     argv = [referring_config, '--size', '64', '64', '--checkpoint-activations', 'head.nothing']
-    with pytest.raises(ValueError, match="'head.nothing' names no part"):
+    with pytest.raises(ValueError, match=r"'head\.nothing' names no part"):
         tool.measure(tool.build_parser().parse_args(argv), 'train', 1, 'fp32')
