@@ -202,7 +202,8 @@ class ContextualCascadeHead(BaseModule):
         if padding is not None:
             padding = padding[image_index]
         if self.num_stages:
-            context = self.context.weight.expand(len(sentence), -1, -1)
+            # A copy: PyTorch's counter of operations fails at views of parameters under no_grad.
+            context = self.context.weight.repeat(len(sentence), 1, 1)
         for index in range(self.num_stages):
             features = outputs[-1]
             values = features if self.adaptive_context else related

@@ -267,6 +267,7 @@ def test_checkpointed_parts_run_twice_in_a_training_step(tmp_path, monkeypatch):
         parts.clear()
     assert runs[0] > 0 and runs[1] == 2 * runs[0]
     assert found[1]['gflop'] > found[0]['gflop'] > 0
+    assert tool.measure(tool.build_parser().parse_args(argv), 'inference', 2, 'fp32')['gflop'] > 0
 
 
 def test_a_part_that_there_is_not(referring_config, monkeypatch, capsys):
