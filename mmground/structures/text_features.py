@@ -34,6 +34,22 @@ class TextFeatures:
     sentence: Tensor | None = None
     embeddings: Tensor | None = None
 
+    def sentences(self) -> Tensor:
+        """The feature of each text, for heads that read it.
+
+        Returns:
+            ``sentence``. Shape (T, D).
+
+        Raises:
+            ValueError: If the encoder has none.
+        """
+        if self.sentence is None:
+            raise ValueError(
+                'the text encoder gives no feature of whole sentences, which this head reads: use '
+                "one that does, such as text_encoder=dict(type='CLIPTextEncoder', ...)"
+            )
+        return self.sentence
+
     def phrase_pieces(self, spans: Tensor, text_index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Find the pieces of phrases that are given as character spans.
 

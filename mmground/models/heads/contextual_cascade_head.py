@@ -241,12 +241,7 @@ class ContextualCascadeHead(BaseModule):
         data_samples: Sequence[GroundingDataSample],
         all_stages: bool = False,
     ) -> Tensor:
-        if text.sentence is None:
-            raise ValueError(
-                'the text encoder gives no feature of whole sentences, which this head reads: use '
-                "one that does, such as text_encoder=dict(type='CLIPTextEncoder', ...)"
-            )
-        return self(feats, text.sentence, *self.place(feats, data_samples), all_stages)
+        return self(feats, text.sentences(), *self.place(feats, data_samples), all_stages)
 
     def tensor(
         self,

@@ -58,7 +58,7 @@ class ContrastiveHead(BaseModule):
         """
         image_index = torch.tensor([sample.image_index for sample in data_samples])
         images = F.normalize(feats[-1].float().mean((2, 3)), dim=1)
-        sentences = F.normalize(text.sentence.float(), dim=1)
+        sentences = F.normalize(text.sentences().float(), dim=1)
         return sentences @ images[image_index.to(images.device)].T
 
     def loss(
@@ -81,12 +81,17 @@ class ContrastiveHead(BaseModule):
         logits = self.logit_scale.exp().clamp(max=self.max_scale) * self.tensor(
             feats, text, data_samples
         )
-        said = [(sample.image_index, sample.text) for sample in data_samples]
-        alike = torch.tensor(
-            [[a[0] == b[0] or a[1] == b[1] for b in said] for a in said], device=logits.device
+        # Equal texts have equal numbers, and so have texts of one image.
+        number: dict[str, int] = {}
+        said = torch.tensor(
+            [
+                (sample.image_index, number.setdefault(sample.text, len(number)))
+                for sample in data_samples
+            ],
+            device=logits.device,
         )
-        own = torch.eye(len(said), dtype=torch.bool, device=logits.device)
-        logits = logits.masked_fill(alike & ~own, -torch.inf)
+        alike = (said[:, None] == said).any(-1).fill_diagonal_(False)
+        logits = logits.masked_fill(alike, -torch.inf)
         target = torch.arange(len(said), device=logits.device)
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         matched = (logits.argmax(1) == target).float().mean()
