@@ -6,9 +6,35 @@ _base_ = [
     '../_base_/schedules/detector_shapes.py',
 ]
 
-model = {{_base_.faster_rcnn}}
+# Colours and textures, too: kinds alone teach a detector to overlook them.
+attributes = (
+    'red', 'orange', 'yellow', 'green', 'blue', 'purple', 'pink', 'white', 'black',
+    'plain', 'striped', 'dotted',
+)  # fmt: skip
 
-train_dataloader = dict(batch_size=8)
+model = {{_base_.faster_rcnn}}
+model['roi_head'].update(
+    type='mmground.AttributeRoIHead',
+    num_attributes=len(attributes),
+    loss_attribute=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=2.0),
+)
+model['train_cfg']['rcnn']['sampler'].update(type='mmground.RandomAttributeSampler')
+
+train_dataloader = dict(
+    batch_size=8,
+    dataset=dict(
+        type='AttributeCocoDataset',
+        metainfo=dict(attributes=attributes),
+        pipeline=[
+            {{_base_.load}},
+            dict(type='mmdet.LoadAnnotations', with_bbox=True),
+            dict(type='LoadAttributes'),
+            {{_base_.resize}},
+            dict(type='mmdet.RandomFlip', prob=0.5),
+            dict(type='PackAttributeInputs'),
+        ],
+    ),
+)
 # RoIAlign and NMS have no bfloat16 on the CPU.
 optim_wrapper = dict(type='OptimWrapper')
 auto_scale_lr = dict(base_batch_size=8)

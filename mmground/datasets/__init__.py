@@ -1,4 +1,5 @@
 from . import samplers, transforms
+from .attribute_detection import AttributeCocoDataset
 from .base_grounding import BaseGroundingDataset
 from .flickr30k_entities import Flickr30kEntitiesDataset
 from .grounding_json import GroundingJsonDataset
@@ -7,6 +8,7 @@ from .refcoco import RefCocoDataset
 from .referitgame import ReferItGameDataset
 
 __all__ = [
+    'AttributeCocoDataset',
     'BaseGroundingDataset',
     'Flickr30kEntitiesDataset',
     'GroundingJsonDataset',

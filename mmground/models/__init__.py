@@ -7,4 +7,5 @@ from .localisers import *  # noqa: F403
 from .losses import *  # noqa: F403
 from .necks import *  # noqa: F403
 from .region_encoders import *  # noqa: F403
+from .roi_heads import *  # noqa: F403
 from .text_encoders import *  # noqa: F403

@@ -1,6 +1,6 @@
 """What the annotation files call the kinds of things and stuff."""
 
-from .lexicon import STUFF, THINGS
+from .lexicon import COLORS, STUFF, TEXTURES, THINGS
 
 DESCRIPTION = 'Grounding Shapes'
 """What tells the annotation files of generated data from COCO's."""
@@ -20,3 +20,10 @@ THING_CATEGORIES = tuple(
 """COCO detection categories: things only."""
 
 CATEGORY_IDS = {category['name']: category['id'] for category in CATEGORIES}
+
+ATTRIBUTES = tuple(
+    dict(id=number, name=name) for number, name in enumerate((*COLORS, *TEXTURES), start=1)
+)
+"""What is said of a thing besides its kind and its size."""
+
+ATTRIBUTE_IDS = {attribute['name']: attribute['id'] for attribute in ATTRIBUTES}

@@ -3,6 +3,9 @@
 Below the data set's folder::
 
     annotations/instances_{split}2017.json
+
+It has two keys more than COCO's: ``attributes``, whose entries have an ``id`` and a ``name``, and
+``attribute_ids`` of each annotation.
 """
 
 import json
@@ -12,7 +15,13 @@ import cv2
 import numpy as np
 
 from .base_format import BaseFormat, ShapesImage, mask_box
-from .categories import CATEGORY_IDS, DESCRIPTION, THING_CATEGORIES
+from .categories import (
+    ATTRIBUTE_IDS,
+    ATTRIBUTES,
+    CATEGORY_IDS,
+    DESCRIPTION,
+    THING_CATEGORIES,
+)
 
 
 class COCOFormat(BaseFormat):
@@ -29,7 +38,13 @@ class COCOFormat(BaseFormat):
         """
         return dict(
             image=image_entry(image, f'{image.image_id:012d}.jpg'),
-            annotations=thing_annotations(image),
+            annotations=[
+                dict(
+                    entry,
+                    attribute_ids=[ATTRIBUTE_IDS[thing.color], ATTRIBUTE_IDS[thing.texture]],
+                )
+                for entry, thing in zip(thing_annotations(image), image.scene.things, strict=True)
+            ],
         )
 
     def write(self, records: dict[str, list[dict]], root: Path) -> None:
@@ -37,7 +52,8 @@ class COCOFormat(BaseFormat):
         folder = root / 'annotations'
         folder.mkdir(exist_ok=True)
         for split, own in records.items():
-            (folder / f'instances_{split}2017.json').write_text(json.dumps(instances(own)))
+            content = dict(instances(own), attributes=list(ATTRIBUTES))
+            (folder / f'instances_{split}2017.json').write_text(json.dumps(content))
 
     def summarize(self, records: list[dict]) -> dict[str, int | float]:
         """Sizes."""

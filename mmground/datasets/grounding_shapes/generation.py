@@ -23,7 +23,7 @@ from .render import render
 from .scene import SPLIT_CODES, draw_scene, image_rng
 from .vocab import wordpiece_vocabulary
 
-GENERATOR_VERSION = '1.1'
+GENERATOR_VERSION = '1.2'
 """Changed whenever the same arguments would give other files."""
 
 FORMATS: dict[str, type[BaseFormat]] = {

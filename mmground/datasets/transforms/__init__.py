@@ -1,3 +1,4 @@
+from .attributes import LoadAttributes, PackAttributeInputs
 from .colour import PillowColorJitter
 from .crop import CropAroundReferred, RandomReferringCrop
 from .flip import RandomFlipWithText, swap_left_right
@@ -11,9 +12,11 @@ __all__ = [
     'CropAroundReferred',
     'DrawSentence',
     'Letterbox',
+    'LoadAttributes',
     'LoadGroundingImage',
     'LoadGroundingMasks',
     'LoadProposals',
+    'PackAttributeInputs',
     'PackGroundingInputs',
     'PillowColorJitter',
     'RandomFlipWithText',
