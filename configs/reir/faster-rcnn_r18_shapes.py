@@ -6,19 +6,12 @@ _base_ = [
     '../_base_/schedules/detector_shapes.py',
 ]
 
-# Colours and textures, too: kinds alone teach a detector to overlook them.
 attributes = (
     'red', 'orange', 'yellow', 'green', 'blue', 'purple', 'pink', 'white', 'black',
     'plain', 'striped', 'dotted',
 )  # fmt: skip
 
 model = {{_base_.faster_rcnn}}
-model['roi_head'].update(
-    type='mmground.AttributeRoIHead',
-    num_attributes=len(attributes),
-    loss_attribute=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=2.0),
-)
-model['train_cfg']['rcnn']['sampler'].update(type='mmground.RandomAttributeSampler')
 
 train_dataloader = dict(
     batch_size=8,

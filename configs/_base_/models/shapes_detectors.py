@@ -92,7 +92,8 @@ solo = dict(
     ),
 )
 
-# C4: the map of stride 16 proposes, and the backbone's last stage classifies crops of it.
+# C4: the map of stride 16 proposes, and the backbone's last stage classifies crops of it. It learns
+# colours and textures, too: kinds alone teach it to overlook them.
 faster_rcnn = dict(
     type='FasterRCNN',
     _scope_='mmdet',
@@ -114,7 +115,9 @@ faster_rcnn = dict(
         loss_bbox=dict(type='L1Loss', loss_weight=1.0),
     ),
     roi_head=dict(
-        type='StandardRoIHead',
+        type='mmground.AttributeRoIHead',
+        num_attributes=12,
+        loss_attribute=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=2.0),
         # Crops are halved first, which makes the stage three times as fast.
         shared_head=dict(type='mmground.ResStage', depth=18, base_channels=32, stride=2),
         bbox_roi_extractor=dict(
@@ -176,7 +179,7 @@ faster_rcnn = dict(
                 ignore_iof_thr=-1,
             ),
             sampler=dict(
-                type='RandomSampler',
+                type='mmground.RandomAttributeSampler',
                 num=32,
                 pos_fraction=0.5,
                 neg_pos_ub=-1,

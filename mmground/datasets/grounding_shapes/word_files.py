@@ -1,6 +1,5 @@
 """Files about the words of generated texts: the words, their vectors, the names of classes."""
 
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ VECTORS_FILE = 'word_vectors.npz'
 
 PUNCTUATION = ('.', ',')
 
-_DIM = 64
 _SYNONYM_NOISE = 0.5
 
 
@@ -35,7 +33,9 @@ def write_word_files(root: Path) -> None:
 def word_vectors(words: list[str]) -> WordVectors:
     """Vectors that know synonyms and numbers, such as one learns from texts.
 
-    A word's vector is that of its kind of thing or stuff, if it names one, and noise of its own.
+    A word's vector is that of its kind of thing or stuff, if it names one, and a part of its own.
+    Words of different kinds are orthogonal: what is not named is not similar at all, rather
+    than a little by chance, so that things of other kinds are no candidates.
     """
     kind_of = {
         word: kind
@@ -45,15 +45,11 @@ def word_vectors(words: list[str]) -> WordVectors:
         for word in form.split()
     }
     kind_of |= {kind: kind for kind in STUFF}
-    vectors = np.empty((len(words), _DIM), np.float32)
-    for row, word in zip(vectors, words, strict=True):
+    kinds = sorted(set(kind_of.values()))
+    vectors = np.zeros((len(words), len(words) + len(kinds)), np.float32)
+    for number, word in enumerate(words):
         kind = kind_of.get(word)
-        row[:] = _noise(f'word {word}')
+        vectors[number, number] = 1.0 if kind is None else _SYNONYM_NOISE
         if kind is not None:
-            row *= _SYNONYM_NOISE
-            row += _noise(f'kind {kind}')
+            vectors[number, len(words) + kinds.index(kind)] = 1.0
     return WordVectors(words, vectors)
-
-
-def _noise(name: str) -> np.ndarray:
-    return np.random.default_rng(zlib.crc32(name.encode())).standard_normal(_DIM) / _DIM**0.5
