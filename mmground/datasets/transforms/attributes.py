@@ -18,7 +18,7 @@ class LoadAttributes(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Add ``gt_attributes``."""
         rows = [instance['attributes'] for instance in results['instances']]
-        results['gt_attributes'] = np.array(rows, dtype=np.float32).reshape(len(rows), -1)
+        results['gt_attributes'] = np.array(rows, dtype=np.float32)
         return results
 
 

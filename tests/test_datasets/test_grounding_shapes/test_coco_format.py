@@ -68,6 +68,7 @@ def test_instances(root, split):
 
 def test_masks_are_what_the_scene_shows(root):
     coco = COCO(root / 'annotations' / 'instances_train2017.json')
+    attributes = {entry['id']: entry['name'] for entry in coco.dataset['attributes']}
     for index in range(COUNTS['train']):
         image = make_shapes_image(4, 'train', index, 96)
         annotations = coco.imgToAnns[image.image_id]
@@ -77,6 +78,8 @@ def test_masks_are_what_the_scene_shows(root):
             assert np.array_equal(coco.annToMask(annotation).astype(bool), mask)
             name = coco.cats[annotation['category_id']]['name']
             assert name == image.scene.things[thing].kind
+            said = [attributes[number] for number in annotation['attribute_ids']]
+            assert said == [image.scene.things[thing].color, image.scene.things[thing].texture]
 
 
 def test_ids_and_summary(root):
