@@ -14,7 +14,7 @@ from mmground.evaluation.functional import (
 from mmground.structures import GroundingDataSample, last_regions, phrase_masks
 
 from .dumped_results import DumpedResults
-from .metrics import PNGMetric, ReferringMetric
+from .metrics import PhraseGroundingMetric, PNGMetric, ReferringMetric
 from .scored_expressions import ScoredExpressions, scored_expressions
 
 
@@ -96,6 +96,22 @@ class ScoredReferring(ScoredSamples):
         return {name: np.where(own.has_target, each, np.nan) for name, each in scores.items()}
 
 
+@dataclass
+class ScoredBoxes(ScoredSamples):
+    """Phrases of captions, scored by :class:`PhraseGroundingMetric`; IoUs are those of the boxes,
+    NaN for a phrase without a true one.
+
+    Args:
+        centre_hits: Whether the centre of the box is in the true one. Shape (N, ).
+    """
+
+    centre_hits: np.ndarray
+
+    def unit_scores(self) -> dict[str, np.ndarray]:
+        scores = {'Acc@0.5': self.ious >= 0.5, 'mIoU': self.ious, 'PointIt': self.centre_hits}
+        return {name: np.where(np.isnan(self.ious), np.nan, each) for name, each in scores.items()}
+
+
 def score_phrases(results: DumpedResults, protocol: str = 'original') -> ScoredPhrases:
     """Score every phrase of a results file.
 
@@ -168,6 +184,44 @@ def score_expressions(results: DumpedResults, protocol: str = 'original') -> Sco
         expressions.texts.tolist(),
         ious,
         expressions,
+    )
+
+
+def score_boxes(results: DumpedResults, target: str = 'union') -> ScoredBoxes:
+    """Score the box of every phrase of a results file.
+
+    Args:
+        results: The file. A sample that it holds twice counts once.
+        target: See :class:`PhraseGroundingMetric`.
+
+    Raises:
+        KeyError: If a sample lacks annotations or predicted boxes.
+        ValueError: If the file is damaged or holds no sample.
+    """
+    metric = PhraseGroundingMetric(target)
+    texts = {}
+    for sample in results:
+        if sample.sample_id not in texts:
+            texts[sample.sample_id] = [phrase['text'] for phrase in sample.phrases]
+            metric.process(None, [sample.to_dict()])
+    if not texts:
+        raise ValueError(f'{results.path}: there is no sample to analyze')
+    ious, hits, has_box = (
+        np.concatenate(values)
+        for values in zip(
+            *(
+                (result['scores']['iou'], result['scores']['PointIt'], result['has_box'])
+                for result in metric.results
+            ),
+            strict=True,
+        )
+    )
+    return ScoredBoxes(
+        list(texts),
+        np.repeat(np.arange(len(texts)), [len(own) for own in texts.values()]),
+        [text for own in texts.values() for text in own],
+        np.where(has_box, ious, np.nan),
+        hits,
     )
 
 

@@ -19,10 +19,18 @@ import mmcv
 import numpy as np
 
 from mmground.evaluation import DumpedResults, image_of
-from mmground.evaluation.breakdown import ScoredSamples, score_expressions, score_phrases
+from mmground.evaluation.breakdown import (
+    ScoredSamples,
+    score_boxes,
+    score_expressions,
+    score_phrases,
+)
 from mmground.evaluation.functional import bootstrap_intervals
 from mmground.utils.cli import check_file
 from mmground.visualization import draw_comparison
+
+SCORES = dict(png=score_phrases, referring=score_expressions, phrases=score_boxes)
+"""By task, what scores a file of results."""
 
 
 def main(argv: Sequence[str] | None = None) -> dict:
@@ -51,9 +59,10 @@ def main(argv: Sequence[str] | None = None) -> dict:
     parser.add_argument('--out-dir', required=True, help='folder to write to')
     parser.add_argument(
         '--task',
-        choices=('png', 'referring'),
+        choices=tuple(SCORES),
         default='referring',
-        help='panoptic narrative grounding or referring expressions (%(default)s)',
+        help='panoptic narrative grounding, referring expressions, or boxes of phrases of captions '
+        '(%(default)s)',
     )
     parser.add_argument(
         '--num-cases',
@@ -78,9 +87,8 @@ def main(argv: Sequence[str] | None = None) -> dict:
         if name in files:
             parser.error(f'two systems are called {name!r}: write NAME=FILE')
         files[name] = DumpedResults(path)
-    score = score_phrases if args.task == 'png' else score_expressions
     try:
-        scored = {name: score(results) for name, results in files.items()}
+        scored = {name: SCORES[args.task](results) for name, results in files.items()}
     except KeyError as error:
         raise SystemExit(f'error: {error.args[0]}') from error
     _check_same_samples(scored)

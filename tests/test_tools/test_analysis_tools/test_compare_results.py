@@ -71,6 +71,31 @@ def test_panoptic_narratives(compare, tmp_path):
     assert len(found['cases']) == 3
 
 
+def test_boxes_of_phrases(compare, two_files, tmp_path):
+    """The factory's expressions as captions of one phrase; one of them has no box."""
+    path, other = two_files
+    argv = [f'old={path}', f'new={other}', '--out-dir', str(tmp_path), '--task', 'phrases']
+    found = compare([*argv, '--num-cases', '1'])
+    old, new = found['systems']['old'], found['systems']['new']
+    assert list(old) == ['Acc@0.5', 'mIoU', 'PointIt']
+    samples = [own for own in DumpedResults(path) if len(own.links)]
+    assert len(samples) == found['num_phrases'] - 1 == 4
+    hits = []
+    for sample in samples:
+        # The smallest box around the annotated ones.
+        boxes = sample.gt_regions.bboxes
+        truth = (*boxes[:, :2].amin(0).tolist(), *boxes[:, 2:].amax(0).tolist())
+        x1, y1, x2, y2 = sample.pred_phrases.bboxes[0].tolist()
+        width = min(x2, truth[2]) - max(x1, truth[0])
+        height = min(y2, truth[3]) - max(y1, truth[1])
+        shared = max(width, 0) * max(height, 0)
+        areas = (x2 - x1) * (y2 - y1) + (truth[2] - truth[0]) * (truth[3] - truth[1])
+        hits.append(shared / (areas - shared) >= 0.5)
+    assert old['Acc@0.5']['value'] == pytest.approx(100 * np.mean(hits))
+    assert new['Acc@0.5']['value'] == pytest.approx(old['Acc@0.5']['value'] + 25)
+    assert [case['sample_id'] for case in found['cases']] == ['c']
+
+
 def test_other_samples_are_an_error(compare, two_files, tmp_path):
     path, _ = two_files
     samples = list(DumpedResults(path))
