@@ -388,6 +388,22 @@ class WeakGroundingHead(BaseModule):
         phrases.semantic = self.similarity(phrases.words, regions.labels, phrases.owner)
         return regions, phrases
 
+    def phrase_similarities(
+        self, text: TextFeatures, data_samples: Sequence[GroundingDataSample]
+    ) -> Tensor:
+        """s^a (Eq. 3) of the phrases of a batch with the proposals of their images.
+
+        Args:
+            text: The encoded texts, with ``embeddings``.
+            data_samples: Samples with ``proposals``.
+
+        Returns:
+            Shape (P, M).
+        """
+        labels = RegionBatch.pack(data_samples, text.pieces.device).labels
+        phrases = PhraseBatch.pack(text, data_samples)
+        return self.similarity(phrases.words, labels, phrases.owner)
+
     def ground(
         self,
         text: TextFeatures,
