@@ -196,10 +196,11 @@ faster_rcnn = dict(
             nms=dict(type='nms', iou_threshold=0.7),
             min_bbox_size=0,
         ),
-        # Low, because weak supervision wants to choose among many.
+        # Low, because weak supervision wants to choose among many. A box has one label, as in
+        # bottom-up attention: boxes of all labels suppress each other.
         rcnn=dict(
             score_thr=0.001,
-            nms=dict(type='nms', iou_threshold=0.5),
+            nms=dict(type='nms', iou_threshold=0.7, class_agnostic=True),
             max_per_img=100,
         ),
     ),

@@ -31,28 +31,33 @@ def files(root, tmp_path_factory):
     return shapes_reir(tmp_path_factory.mktemp('reir'), root)
 
 
-def test_measures_are_those_of_the_files(main, files, tmp_path, capsys):
-    measures = main([files.config, '--out-dir', str(tmp_path), '--device', 'cpu'])
+@pytest.fixture(scope='module')
+def run(main, files, tmp_path_factory):
+    """Measures by baseline, and the folder of the predictions."""
+    out = tmp_path_factory.mktemp('out')
+    return main([files.config, '--out-dir', str(out), '--device', 'cpu']), out
+
+
+def test_measures_are_those_of_the_files(run):
+    measures, out = run
     assert list(measures) == ['random', 'similarity', 'untrained']
     for name, own in measures.items():
         hits = []
-        for sample in DumpedResults(str(tmp_path / f'{name}.jsonl.gz')):
+        for sample in DumpedResults(str(out / f'{name}.jsonl.gz')):
             truth = phrase_boxes(sample.gt_regions.bboxes, sample.links, len(sample.phrases))
             ious = box_iou(sample.pred_phrases.bboxes, truth).double()
             has_box = sample.links[:, 0].bincount(minlength=len(ious)) > 0
             hits += (ious >= 0.5)[has_box].tolist()
         assert own['phrases/num_phrases'] == len(hits) > 20
         assert own['phrases/Acc@0.5'] == pytest.approx(100 * sum(hits) / len(hits))
-    assert 'untrained:' in capsys.readouterr().out
 
 
-def test_the_surest_of_the_most_similar(main, files, tmp_path):
+def test_the_surest_of_the_most_similar(run, files):
     """Proposals of the factory have categories in turn, and the first is the surest."""
-    main([files.config, '--out-dir', str(tmp_path), '--device', 'cpu'])
     store = ProposalStore(files.proposals)
     forms = {form: kind for kind, names in THINGS.items() for own in names for form in own}
     checked = 0
-    for sample in DumpedResults(str(tmp_path / 'similarity.jsonl.gz')):
+    for sample in DumpedResults(str(run[1] / 'similarity.jsonl.gz')):
         proposals = store[sample.img_id]
         labels = torch.as_tensor(proposals['labels'])[:20]
         for phrase, box in zip(sample.phrases, sample.pred_phrases.bboxes, strict=True):
@@ -67,15 +72,20 @@ def test_the_surest_of_the_most_similar(main, files, tmp_path):
     assert checked > 10
 
 
-def test_another_seed_draws_others(main, files, tmp_path):
-    found = []
-    for seed in ('0', '0', '1'):
-        out = tmp_path / str(len(found))
-        main([files.config, '--out-dir', str(out), '--device', 'cpu', '--seed', seed])
-        boxes = [own.pred_phrases.bboxes for own in DumpedResults(str(out / 'random.jsonl.gz'))]
-        found.append(torch.cat(boxes))
-    assert torch.equal(found[0], found[1])
-    assert not torch.equal(found[0], found[2])
+def test_another_seed_draws_others(main, run, files, tmp_path, capsys):
+    found = {}
+    for seed, out in (('0', run[1]), ('1', tmp_path)):
+        if out is tmp_path:
+            main([files.config, '--out-dir', str(out), '--device', 'cpu', '--seed', seed])
+        found[seed] = {
+            name: torch.cat(
+                [own.pred_phrases.bboxes for own in DumpedResults(str(out / f'{name}.jsonl.gz'))]
+            )
+            for name in ('random', 'similarity')
+        }
+    assert not torch.equal(found['0']['random'], found['1']['random'])
+    assert torch.equal(found['0']['similarity'], found['1']['similarity'])
+    assert 'untrained:' in capsys.readouterr().out
 
 
 def test_another_kind_of_model(main, tmp_path, capsys):
