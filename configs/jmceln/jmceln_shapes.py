@@ -9,10 +9,10 @@ _base_ = [
 embed_dim = {{_base_.embed_dim}}
 channels = 64
 image_size = 192
-max_iters = 1500
+max_iters = 1600
 warmup_iters = 50
 # What tools/train.py writes for clip_shapes.py.
-clip_checkpoint = 'work_dirs/clip_shapes/iter_600.pth'
+clip_checkpoint = 'work_dirs/clip_shapes/iter_1200.pth'
 
 model = dict(
     type='Grounder',
@@ -71,6 +71,9 @@ test_pipeline = [
 train_dataloader = dict(
     # All things of a picture, one expression each: only the text tells which of them is meant.
     batch_size=48,
+    # Both cores compute.
+    num_workers=0,
+    persistent_workers=False,
     sampler=dict(same_draws=True),
     dataset=dict(unit='ref', pipeline=train_pipeline),
 )
