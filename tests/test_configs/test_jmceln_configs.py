@@ -251,7 +251,7 @@ def test_shapes_train_from_their_clip_and_keep_the_best(folder, refcoco_shapes, 
 
     cfg = Config.fromfile(folder / f'{SHAPES}.py')
     _small(cfg, refcoco_shapes, tmp_path / 'jmceln')
-    assert cfg.clip_checkpoint == f'work_dirs/{CLIP}/iter_600.pth'
+    assert cfg.clip_checkpoint == f'work_dirs/{CLIP}/iter_1200.pth'
     for part in ('backbone', 'text_encoder'):
         assert cfg.model[part].init_cfg.checkpoint == cfg.clip_checkpoint
         cfg.model[part].init_cfg.checkpoint = str(tmp_path / 'clip/iter_2.pth')
