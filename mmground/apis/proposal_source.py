@@ -27,7 +27,7 @@ class ProposalSource:
             :class:`~mmground.datasets.proposal_store.ProposalStore`, in which an image is looked up
             by its name without suffix; or None, if proposals come with each image.
         classes: Names of the categories that the model knows, in the order of the labels.
-        num: M, how many proposals of an image the model gets, the best.
+        num: M, how many proposals of an image the model gets: the best, or the first of a file.
 
     Raises:
         FileNotFoundError: If there is no such file.

@@ -20,11 +20,16 @@ _TSV_LONG = (
 )  # fmt: skip
 
 _FIRST_LABELS = dict(reir=1, tsv=0)
+# ReIR's official code takes the first rows as they come, whatever their scores are.
+_IN_OWN_ORDER = ('reir',)
 
 
 @dataclass
 class ImportedProposals:
-    """Reads proposals, the best of each image first.
+    """Reads proposals.
+
+    Of most files those of an image come the best first. ``'reir'`` keeps the order of its rows, as
+    its official code does: of the first ``num``, background and boxes without area are left out.
 
     Args:
         path: The file or folder.
@@ -58,6 +63,11 @@ class ImportedProposals:
                 )
             self.first_label = _FIRST_LABELS[self.kind]
 
+    @property
+    def order(self) -> str:
+        """What those of an image are sorted by, as the header of :class:`ProposalStore` has it."""
+        return 'source' if self.kind in _IN_OWN_ORDER else 'score'
+
     def __iter__(self) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         """Pairs of an image and its ``boxes``, ``labels`` and ``scores``.
 
@@ -86,14 +96,17 @@ class ImportedProposals:
         whole = labels.astype(np.int64)
         if (whole != labels).any():
             raise ValueError('a category is no whole number')
-        labels = whole - self.first_label
+        if self.order == 'source':
+            order = np.arange(len(boxes))[: self.num]
+        else:
+            order = np.argsort(-scores, kind='stable')
+        boxes, labels, scores = boxes[order], whole[order] - self.first_label, scores[order]
         has_area = (boxes[:, :2] < boxes[:, 2:]).all(1)
         is_object = labels >= 0
         self.left_out['background'] += int((~is_object).sum())
         self.left_out['without area'] += int((is_object & ~has_area).sum())
-        order = np.argsort(-scores, kind='stable')
-        order = order[(has_area & is_object)[order]][: self.num]
-        return dict(boxes=boxes[order], labels=labels[order], scores=scores[order])
+        kept = (has_area & is_object).nonzero()[0][: self.num]
+        return dict(boxes=boxes[kept], labels=labels[kept], scores=scores[kept])
 
 
 def _read_reir(path: str) -> Iterator[tuple]:

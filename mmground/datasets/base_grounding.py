@@ -39,7 +39,7 @@ class BaseGroundingDataset(BaseDataset):
       several, and two phrases may share a region.
     - ``relations`` (list[tuple[int, int, list[int]]]), of data sets of phrase grounding: subject
       and object, indices of phrases, and the predicates that hold between them, of which there
-      may be none; with ``num_predicates`` (int), how many are told apart.
+      may be none; each pair once; with ``num_predicates`` (int), how many are told apart.
 
     Args:
         control: None, or ``'shuffled_text'`` for the *text-blind control*: an evaluation
@@ -236,8 +236,8 @@ def check_record(record: dict, source: str) -> None:
 
     Raises:
         ValueError: If there is no phrase, a phrase is not the text under its span, a box
-            is degenerate, a link is repeated or points to nothing, or a relation is not between
-            two phrases or has an unknown predicate.
+            is degenerate, a link is repeated or points to nothing, or a relation is repeated, is
+            not between two phrases or has an unknown predicate.
     """
 
     def refuse(problem: str):
@@ -275,7 +275,10 @@ def check_record(record: dict, source: str) -> None:
             )
     if len(set(record['links'])) < len(record['links']):
         refuse('a link from a phrase to a region is repeated')
-    for subject, object_, predicates in record.get('relations', ()):
+    relations = record.get('relations', ())
+    if len({tuple(relation[:2]) for relation in relations}) < len(relations):
+        refuse('a relation between two phrases is repeated; one has all the predicates')
+    for subject, object_, predicates in relations:
         if not (0 <= subject < len(phrases) and 0 <= object_ < len(phrases)) or subject == object_:
             refuse(f'the relation ({subject}, {object_}) is not between two of its phrases')
         if not all(0 <= predicate < record['num_predicates'] for predicate in predicates):

@@ -24,6 +24,10 @@ class Flickr30kReport(CheckReport):
     ``counts`` has ``images``, ``captions``, marked ``phrases``, and of these ``boxed``, those that
     have a box.
 
+    Published are numbers of images, and so of captions. Phrases are not compared with any: their
+    number, and that of boxes, depends on the reader, which may take the first name of an object or
+    all of them, and which one the data of ReIR were made with is not known.
+
     Attributes:
         published: The published counts by the same names, None where there are none.
     """

@@ -9,17 +9,20 @@ from mmground.registry import DATASETS
 
 from .base_grounding import BaseGroundingDataset
 from .flickr30k_files import (
+    KEEP,
     NOT_VISUAL,
     ChainBoxes,
     MarkedCaption,
     box_around,
+    chosen_captions,
+    is_kept,
+    numbers_by_image,
     read_boxes,
     read_captions,
     read_split,
 )
 from .relation_file import Relation, RelationFile
 
-_KEPT = ('boxed', 'visual', 'all')
 _BOXES = ('union', 'all')
 _FOLDERS = dict(img_path='flickr30k-images', sentences='Sentences', boxes='Annotations')
 
@@ -41,13 +44,15 @@ class Flickr30kEntitiesDataset(BaseGroundingDataset):
 
     Args:
         ann_file: The list of a split's images, see :func:`.flickr30k_files.read_split`.
-        relations: File of :class:`RelationFile`. A relation stays if both its phrases do. None: the
-            captions have no relations.
+        relations: File of :class:`RelationFile`. A relation stays if both its phrases do, so the
+            file should have been counted with the same ``keep``. None: the captions have no
+            relations.
         keep: Which phrases are kept: ``'boxed'``; ``'visual'``, also scenes and others that have
             no box; ``'all'``, also those that are marked as not visual. With the latter two,
             training takes nothing from the annotations of boxes; they are not for evaluation.
         boxes: ``'union'``, one region around all boxes of a chain; or ``'all'``, a region for
-            each, of which a phrase has several links, such as a metric needs that accepts any.
+            each, of which a phrase has several links, such as a metric needs that accepts any
+            (``PhraseGroundingMetric(target='any')``): of the box around them it cannot tell.
         data_root: Folder of the files.
         data_prefix: The folders ``img_path`` (by default ``flickr30k-images``), ``sentences``
             (``Sentences``) and ``boxes`` (``Annotations``), relative to the root.
@@ -86,8 +91,8 @@ class Flickr30kEntitiesDataset(BaseGroundingDataset):
         test_mode: bool = False,
         **kwargs,
     ):
-        if keep not in _KEPT:
-            raise ValueError(f'keep must be one of {_KEPT}, got {keep!r}')
+        if keep not in KEEP:
+            raise ValueError(f'keep must be one of {KEEP}, got {keep!r}')
         if keep != 'boxed' and test_mode:
             raise ValueError(
                 f'keep={keep!r} keeps phrases without a box, which no evaluation (test_mode) can '
@@ -131,13 +136,7 @@ class Flickr30kEntitiesDataset(BaseGroundingDataset):
             0,
         )
         file = self._read_relations()
-        wanted: dict[str, list[int] | None] = {}
-        for img_id, number in read_split(self.ann_file):
-            if number is None:
-                wanted[img_id] = None
-            elif wanted.setdefault(img_id, []) is not None:
-                wanted[img_id].append(number)
-        for img_id, numbers in wanted.items():
+        for img_id, numbers in numbers_by_image(read_split(self.ann_file)).items():
             yield from self._load_image(img_id, numbers, file)
         self._log_counts()
 
@@ -154,16 +153,10 @@ class Flickr30kEntitiesDataset(BaseGroundingDataset):
     def _load_image(
         self, img_id: str, numbers: list[int] | None, file: RelationFile | None
     ) -> Iterator[dict]:
-        path = join_path(self.data_prefix['sentences'], f'{img_id}.txt')
-        captions = read_captions(path)
+        captions = read_captions(join_path(self.data_prefix['sentences'], f'{img_id}.txt'))
         annotated = read_boxes(join_path(self.data_prefix['boxes'], f'{img_id}.xml'))
-        self._drop_empty_boxes(annotated)
-        for number in range(len(captions)) if numbers is None else numbers:
-            if number >= len(captions):
-                raise ValueError(
-                    f'{self.ann_file} lists caption {number} of image {img_id}, but {path} has '
-                    f'{len(captions)}; captions count from 0'
-                )
+        self.counts['empty_boxes'] += annotated.drop_empty_boxes()
+        for number in chosen_captions(numbers, captions, img_id, self.ann_file):
             self.counts['captions'] += 1
             caption = captions[number]
             relations = []
@@ -184,21 +177,14 @@ class Flickr30kEntitiesDataset(BaseGroundingDataset):
                 **record,
             }
 
-    def _drop_empty_boxes(self, annotated: ChainBoxes) -> None:
-        for chain, boxes in list(annotated.boxes.items()):
-            own = [box for box in boxes if box[0] < box[2] and box[1] < box[3]]
-            self.counts['empty_boxes'] += len(boxes) - len(own)
-            annotated.boxes[chain] = own
-            if not own:
-                del annotated.boxes[chain]
-
     def _record(
         self, caption: MarkedCaption, annotated: ChainBoxes, relations: list[Relation]
     ) -> dict | None:
         """What a caption says, None if no phrase is left."""
         kept: dict[int, int] = {}
         for index, phrase in enumerate(caption.phrases):
-            if self._is_kept(phrase.chain, annotated):
+            self._count_without_box(phrase.chain, annotated)
+            if is_kept(phrase.chain, self.keep, annotated):
                 kept[index] = len(kept)
         self.counts['phrases'] += len(caption.phrases)
         self.counts['kept'] += len(kept)
@@ -236,19 +222,17 @@ class Flickr30kEntitiesDataset(BaseGroundingDataset):
             'relations': related,
         }
 
-    def _is_kept(self, chain: str, annotated: ChainBoxes) -> bool:
+    def _count_without_box(self, chain: str, annotated: ChainBoxes) -> None:
         if chain == NOT_VISUAL:
             self.counts['not_visual'] += 1
-            return self.keep == 'all'
-        if chain in annotated.boxes:
-            return True
-        if chain in annotated.scene:
+        elif chain in annotated.boxes:
+            return
+        elif chain in annotated.scene:
             self.counts['scene'] += 1
         elif chain in annotated.no_box:
             self.counts['no_box'] += 1
         else:
             self.counts['unknown_chains'] += 1
-        return self.keep != 'boxed'
 
     def _log_counts(self) -> None:
         counts = self.counts

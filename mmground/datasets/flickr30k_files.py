@@ -7,6 +7,7 @@ seen. Lists of a split have an image a line.
 """
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
@@ -16,6 +17,9 @@ NOT_VISUAL = '0'
 """The chain of phrases that refer to nothing that could be seen."""
 
 CAPTIONS_PER_IMAGE = 5
+
+KEEP = ('boxed', 'visual', 'all')
+"""Which phrases can be kept, see :func:`is_kept`."""
 
 PUBLISHED_IMAGES = dict(train=29783, val=1000, test=1000)
 """Images of the splits."""
@@ -69,6 +73,21 @@ class ChainBoxes:
     no_box: set[str] = field(default_factory=set)
     scene: set[str] = field(default_factory=set)
     source: str = ''
+
+    def drop_empty_boxes(self) -> int:
+        """Forget boxes without area, and chains that have no other.
+
+        Returns:
+            How many there were.
+        """
+        dropped = 0
+        for chain, boxes in list(self.boxes.items()):
+            own = [box for box in boxes if box[0] < box[2] and box[1] < box[3]]
+            dropped += len(boxes) - len(own)
+            self.boxes[chain] = own
+            if not own:
+                del self.boxes[chain]
+        return dropped
 
 
 def parse_caption(line: str) -> MarkedCaption:
@@ -243,6 +262,65 @@ def read_split(path: str) -> list[tuple[str, int | None]]:
             )
         entries[entry] = number
     return list(entries)
+
+
+def numbers_by_image(
+    entries: Iterable[tuple[str, int | None]],
+) -> dict[str, list[int] | None]:
+    """Which captions of each image a list names.
+
+    Args:
+        entries: Of :func:`read_split`.
+
+    Returns:
+        Image -> numbers of its captions, None for all of them.
+    """
+    wanted: dict[str, list[int] | None] = {}
+    for img_id, number in entries:
+        if number is None:
+            wanted[img_id] = None
+        elif wanted.setdefault(img_id, []) is not None:
+            wanted[img_id].append(number)
+    return wanted
+
+
+def chosen_captions(
+    numbers: list[int] | None, captions: Sequence[MarkedCaption], img_id: str, ann_file: str
+) -> Sequence[int]:
+    """Numbers of the captions of an image that a list names.
+
+    Args:
+        numbers: Of :func:`numbers_by_image`.
+        captions: All of the image.
+        img_id: Its name, for errors.
+        ann_file: The list, for errors.
+
+    Raises:
+        ValueError: If the image has no caption of a number.
+    """
+    numbers = range(len(captions)) if numbers is None else numbers
+    for number in numbers:
+        if number >= len(captions):
+            raise ValueError(
+                f'{ann_file} lists caption {number} of image {img_id}, but its file of sentences '
+                f'has {len(captions)}; captions count from 0'
+            )
+    return numbers
+
+
+def is_kept(chain: str, keep: str, annotated: ChainBoxes | None = None) -> bool:
+    """Whether a phrase is kept.
+
+    Args:
+        chain: What it refers to.
+        keep: ``'boxed'``, if it has a box; ``'visual'``, if it refers to something that can be
+            seen, such as the scene; ``'all'``, always.
+        annotated: What the image's file of boxes says, without empty boxes; read with ``'boxed'``
+            only.
+    """
+    if keep == 'all':
+        return True
+    return chain != NOT_VISUAL and (keep == 'visual' or chain in annotated.boxes)
 
 
 def _read_text(path: str, what: str) -> str:

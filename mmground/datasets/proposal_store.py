@@ -33,8 +33,9 @@ class ProposalStore:
 
     Attributes:
         header (dict): ``detector`` (name), ``classes`` (names, in the order of the labels),
-            ``config_hash`` (of the detector's settings and weights), and what else its writer
-            says.
+            ``config_hash`` (of the detector's settings and weights), ``order`` (``'source'`` if
+            proposals come as a file of others had them; by default the best come first), and what
+            else its writer says.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -71,7 +72,7 @@ class ProposalStore:
         return dict(self.__dict__, _connection=None)
 
     def __getitem__(self, img_id: str) -> dict[str, np.ndarray]:
-        """The proposals of an image, the best first.
+        """The proposals of an image, in the header's order.
 
         Args:
             img_id: The image.
@@ -179,7 +180,7 @@ class ProposalWriter:
 
         Args:
             proposals: Pairs of an image and its ``boxes``, ``labels`` and ``scores``, see
-                :meth:`ProposalStore.__getitem__`; any number of them, the best first.
+                :meth:`ProposalStore.__getitem__`; any number of them, in the header's order.
 
         Raises:
             ValueError: If an image comes twice, or its proposals are not as they should be.
@@ -205,7 +206,7 @@ class ProposalWriter:
             problem = 'a box without area'
         elif len(labels) and not (labels.min() >= 0 and labels.max() < self._num_classes):
             problem = f'a label that is none of the {self._num_classes} classes'
-        elif (np.diff(scores) > 0).any():
+        elif self.header.get('order') != 'source' and (np.diff(scores) > 0).any():
             problem = 'scores that increase'
         if problem:
             raise ValueError(

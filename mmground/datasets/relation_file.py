@@ -13,13 +13,14 @@ Relation = tuple[int, int, list[int]]
 class RelationFile:
     """Which phrases of captions are related, and how.
 
-    On disk it is a JSON object: ``info``, ``predicates`` (names), ``counts`` (how often each occurs
-    in the training captions) and ``relations``, by image a list with, for each caption, a list of
-    ``[subject, object, [predicates], words]``.
+    On disk it is a JSON object: ``info``, ``predicates`` (names), ``counts`` (how many pairs of
+    phrases each holds between in the training captions) and ``relations``, by image a list with,
+    for each caption, a list of ``[subject, object, [predicates], words]``. A pair may come several
+    times, with different words.
 
     Args:
         predicates: Names of the relations that are told apart.
-        counts: How often each occurs in training.
+        counts: Of how many pairs of phrases each is in training.
         relations: By image and caption.
         info: Where it comes from.
         path: Its file, for errors.
@@ -77,6 +78,9 @@ class RelationFile:
             caption: Its number, from 0.
             num_phrases: How many marked phrases it has.
 
+        Returns:
+            One for each pair of subject and object, see :func:`merge_relations`.
+
         Raises:
             ValueError: If the file lacks the caption, or an entry is malformed.
         """
@@ -107,13 +111,41 @@ class RelationFile:
                     'parse these captions anew'
                 )
             found.append((subject, object_, list(predicates)))
-        return found
+        return merge_relations(found)
 
 
-def count_predicates(relations: Iterable[Sequence], num_predicates: int) -> list[int]:
-    """How often each predicate occurs in relations ``(subject, object, predicates, ...)``."""
+def merge_relations(relations: Iterable[Sequence]) -> list[Relation]:
+    """Put the relations of a caption together that are between the same subject and object.
+
+    A pair is one example for a classifier, all of whose predicates are true: in several, each would
+    deny what another says.
+
+    Args:
+        relations: ``(subject, object, predicates, ...)``.
+
+    Returns:
+        Each pair once, with all of its predicates, each once, in their order.
+
+    Example:
+        >>> merge_relations([(0, 1, [3]), (1, 0, []), (0, 1, [2, 3])])
+        [(0, 1, [3, 2]), (1, 0, [])]
+    """
+    merged: dict[tuple[int, int], dict[int, None]] = {}
+    for subject, object_, predicates, *_ in relations:
+        merged.setdefault((subject, object_), {}).update(dict.fromkeys(predicates))
+    return [(*pair, list(predicates)) for pair, predicates in merged.items()]
+
+
+def count_predicates(captions: Iterable[Iterable[Sequence]], num_predicates: int) -> list[int]:
+    """How many pairs of phrases each predicate holds between.
+
+    Args:
+        captions: The relations of each, ``(subject, object, predicates, ...)``.
+        num_predicates: How many there are.
+    """
     counts = [0] * num_predicates
-    for relation in relations:
-        for predicate in relation[2]:
-            counts[predicate] += 1
+    for relations in captions:
+        for _, _, predicates in merge_relations(relations):
+            for predicate in predicates:
+                counts[predicate] += 1
     return counts

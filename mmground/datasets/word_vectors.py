@@ -237,9 +237,13 @@ def _lines(path: str) -> Iterator[str]:
 
 
 def words_to_keep(path: str) -> set[str]:
-    """The words of a text or JSON file, in lower case, with the parts of those with hyphens."""
-    text = ' '.join(_lines(path)).lower()
+    """The words of a text or JSON file, as of names, with the parts of those with hyphens.
+
+    See :func:`name_words`: "Fire_truck" is two words. A comma is between words, unless it is one.
+    """
+    text = ' '.join(_lines(path))
     if path.endswith('.json'):
         text = re.sub(r'[\[\]{}",:]', ' ', text)
-    words = set(re.split(r'[\s,]+', text)) - {''}
+    words = set(name_words(text.replace(',', ' ')))
+    words |= {token for token in text.split() if not re.search(r'\w', token)}
     return words | {part for word in words for part in word.split('-') if part}

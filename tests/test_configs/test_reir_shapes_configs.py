@@ -9,9 +9,9 @@ from mmengine.runner import Runner
 
 from mmground.apis import init_model
 from mmground.datasets.grounding_shapes import generate
-from mmground.datasets.grounding_shapes.captions import PREDICATES
 from mmground.datasets.grounding_shapes.lexicon import THINGS
 from mmground.datasets.proposal_store import ProposalWriter
+from mmground.datasets.relation_file import RelationFile
 from mmground.registry import DATASETS, MODELS
 
 BASE = 'reir_r18_shapes'
@@ -144,7 +144,8 @@ def test_a_config_learns_and_predicts(folder, root, tmp_path, name):
     _assert_from_detector(model, root)
     if model.head.relation is not None:
         assert cfg.model.head.num_relations == f'{root}/{cfg.relations}'
-        assert model.head.relation[-1].out_features == len(PREDICATES)
+        predicates = RelationFile.load(cfg.model.head.num_relations).predicates
+        assert model.head.relation[-1].out_features == len(predicates) > 1
     losses = model.train()(**model.data_preprocessor(_batch(cfg)), mode='loss')
     assert losses['unknown_words'] == losses['dropped_phrases'] == 0
     total = model.parse_losses(losses)[0]

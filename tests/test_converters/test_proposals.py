@@ -62,11 +62,15 @@ def assert_tidy(found, first_label):
 def test_the_pickle_of_the_official_code(tmp_path):
     source = ImportedProposals(write_reir(tmp_path / 'precomp_annos.pkl'), 'reir')
     ((img_id, found),) = source
-    assert img_id == '36979'
-    assert_tidy(found, 1)
+    assert img_id == '36979' and source.order == 'source'
+    # In the order of the file, whatever the scores; two are left out.
+    for key, expected in dict(boxes=BOXES, scores=SCORES, labels=LABELS - 1).items():
+        np.testing.assert_array_equal(found[key], expected[:2])
     assert source.left_out == {'background': 1, 'without area': 1}
-    ((_, found),) = ImportedProposals(source.path, 'reir', num=1)
-    assert found['labels'].tolist() == [0]
+    # None moves up for what is left out of the first rows.
+    for num, labels in ((1, [2]), (3, [2, 0])):
+        ((_, found),) = ImportedProposals(source.path, 'reir', num=num)
+        assert found['labels'].tolist() == labels
 
 
 def test_a_pickle_with_code_is_refused(tmp_path):
@@ -83,10 +87,14 @@ def test_tables(tmp_path):
     path = tmp_path / 'train.tsv'
     path.write_text(tsv_line() + tsv_line(img_id='12'))
     source = ImportedProposals(str(path), 'tsv')
+    assert source.order == 'score'
     (first, found), (second, _) = source
     assert (first, second) == ('36979', '12')
     assert_tidy(found, 0)
     assert source.left_out == {'background': 0, 'without area': 2}
+    # Of what is left, the best.
+    (_, found), _ = ImportedProposals(str(path), 'tsv', num=2)
+    np.testing.assert_array_equal(found['boxes'], BOXES[[3, 1]])
 
 
 def test_archives(tmp_path):

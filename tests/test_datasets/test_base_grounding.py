@@ -178,6 +178,7 @@ def test_shuffled_in_image():
         (dict(links=[(2, 0)]), r'link \(2, 0\)'),
         (dict(links=[(0, 0), (0, 0)]), 'repeated'),
         (dict(relations=[(0, 2, [])]), r'relation \(0, 2\) is not between two of its phrases'),
+        (dict(relations=[(0, 1, []), (0, 1, [])]), 'relation between two phrases is repeated'),
         (dict(relations=[(1, 1, [])]), r'relation \(1, 1\) is not between two'),
         (dict(relations=[(0, 1, [0, 4])], num_predicates=4), r'has the predicates \[0, 4\]'),
     ],

@@ -6,6 +6,7 @@ from data_factory import flickr_box, flickr_relations, flickr_xml, write_flickr3
 
 from mmground.datasets import Flickr30kEntitiesDataset
 from mmground.datasets.flickr30k_files import parse_caption, read_boxes, read_captions, read_split
+from mmground.datasets.relation_file import count_predicates
 from mmground.registry import DATASETS
 
 
@@ -100,6 +101,24 @@ def test_phrases_without_a_box(root):
     assert records(everything)[0]['relations'][1] == (0, 3, [1])
     with pytest.raises(ValueError, match="use keep='boxed'"):
         load(root, keep='visual', test_mode=True)
+
+
+def test_relations_of_a_pair_are_one(root):
+    content = flickr_relations()
+    content['relations']['1000'][1] += [[0, 2, [0, 2], 'with'], [2, 0, [1], 'near']]
+    Path(root, 'relations.json').write_text(json.dumps(content))
+    pipeline = [dict(type='LoadGroundingImage'), dict(type='PackGroundingInputs')]
+    dataset = load(root, relations='relations.json', pipeline=pipeline)
+    assert records(dataset)[1]['relations'] == [(0, 1, [2, 1, 0]), (1, 0, [1])]
+    sample = dataset[1]['data_samples']
+    assert sample.relations.tolist() == [[0, 1], [1, 0]]
+    assert sample.relation_labels.tolist() == [[True] * 3, [False, True, False]]
+    assert dataset.counts['relations'] == 4
+
+
+def test_counts_of_predicates():
+    captions = [[(0, 1, [2], 'a'), (0, 1, [2, 0], 'b'), (1, 0, [2], 'c')], [], [(0, 1, [], 'd')]]
+    assert count_predicates(captions, 4) == [1, 0, 2, 0]
 
 
 def test_without_relations(root):

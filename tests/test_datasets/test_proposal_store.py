@@ -115,6 +115,15 @@ def test_bad_proposals(path, change, problem):
         assert not writer.done()
 
 
+def test_the_order_of_a_source_is_kept(path):
+    own = dict(proposals(), scores=np.array([0.1, 0.5, 0.2], np.float32))
+    with ProposalWriter(path, dict(HEADER, order='source')) as writer:
+        writer.add([('a', own)])
+    assert_same(ProposalStore(path)['a'], own)
+    with pytest.raises(ValueError, match=r'made otherwise \(order\)'):
+        ProposalWriter(path, HEADER)
+
+
 def test_no_store(tmp_path, path):
     with pytest.raises(FileNotFoundError, match=r'do not exist; write it with .*extract_proposals'):
         ProposalStore(path)

@@ -125,6 +125,8 @@ def test_names_and_words_of_files(tmp_path):
         read_names(str(path))
     with pytest.raises(FileNotFoundError, match='does not exist'):
         read_names(str(tmp_path / 'none.txt'))
+    path.write_text('Fire_truck,T-shirt_sleeve\n,\n')
+    assert words_to_keep(str(path)) == {',', 'fire', 'truck', 't-shirt', 't', 'shirt', 'sleeve'}
     path = tmp_path / 'vocab.json'
     path.write_text('["A", "two-part", "dog"]')
     assert words_to_keep(str(path)) == {'a', 'two-part', 'two', 'part', 'dog'}

@@ -3,11 +3,12 @@
 Examples::
 
     python tools/dataset_converters/convert_word_vectors.py skip-thoughts dictionary.txt \\
-        utable.npy skip_thoughts.npz --keep data/flickr30k/vocab.txt objects_vocab.txt
+        utable.npy skip_thoughts.npz --keep data/flickr30k/all_words.txt objects_vocab.txt
     python tools/dataset_converters/convert_word_vectors.py text glove.6B.300d.txt glove.npz
 
 ``skip-thoughts`` takes the table of words of uni-skip, which ReIR uses; ``text`` any file with a
-word and its numbers a line (GloVe, fastText, word2vec).
+word and its numbers a line (GloVe, fastText, word2vec). A word that is not kept has no part in the
+similarity, so keep those of all splits of all data sets: ``build_vocabulary.py --all-words``.
 """
 
 import argparse
@@ -35,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
             nargs='+',
             metavar='FILE',
             default=[],
-            help='files with the words to keep, such as vocabularies and names of categories; the '
+            help='files with the words to keep: those of all splits, and names of categories; the '
             'whole table may take gigabytes (default: all words)',
         )
     return parser
@@ -67,7 +68,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     table.save(args.out)
     print(f'{args.out}: {len(table)} words, {table.dim} numbers each')
     if keep is not None:
-        missing = sorted(keep - set(table.words))
+        words = sorted(keep)
+        _, known = table.of(words)
+        missing = [word for word, is_known in zip(words, known, strict=True) if not is_known]
         if missing:
             print(f'{len(missing)} words have no vector: {", ".join(missing[:20])}')
 

@@ -10,7 +10,8 @@ Examples::
 
 ``reir`` is the pickle of ReIR's official code; ``tsv`` the table of bottom-up-attention with
 categories, as LXMERT has it; ``npz`` a folder with an archive per image, as of
-bottom-up-attention.pytorch. Boxes are in pixels of the original images.
+bottom-up-attention.pytorch. Boxes are in pixels of the original images. Of ``reir`` the first of an
+image are taken, as the official code does, of the others the best.
 """
 
 import argparse
@@ -82,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         config_hash=hashlib.sha256(f'{args.kind} {"|".join(classes)}'.encode()).hexdigest(),
         boxes='imported',
         num=args.num,
+        order=source.order,
     )
     count = 0
     with ProposalWriter(args.out, header, args.overwrite) as writer:

@@ -1,23 +1,34 @@
 """Write the relations between the phrases of captions, which Flickr30kEntitiesDataset reads.
 
 Captions are parsed by spaCy (``pip install 'mmground[nlp]'``). Relations that occur often in the
-training captions are categories.
+training captions are categories. Counted are those between phrases that the data set keeps, by
+default those with a box; the other relations are written, too, for data sets that keep more.
 
-Example::
+Examples::
 
     python tools/dataset_converters/parse_relations.py data/flickr30k
+    python tools/dataset_converters/parse_relations.py data/flickr30k --keep all
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mmengine.utils import track_iter_progress
 
 from mmground.datasets import relation_parsing
-from mmground.datasets.flickr30k_files import MarkedCaption, read_captions, read_split
-from mmground.datasets.relation_file import RelationFile
-from mmground.datasets.relation_parsing import Found, choose_predicates
+from mmground.datasets.flickr30k_files import (
+    KEEP,
+    MarkedCaption,
+    chosen_captions,
+    is_kept,
+    numbers_by_image,
+    read_boxes,
+    read_captions,
+    read_split,
+)
+from mmground.datasets.relation_file import RelationFile, count_predicates
+from mmground.datasets.relation_parsing import Found, Predicates, choose_predicates
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,13 +36,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('root', help='folder with Sentences and the lists of the splits')
+    parser.add_argument('root', help='folder with Sentences, Annotations and the lists')
     parser.add_argument('--out', help='file to write (relations.json in the folder)')
     parser.add_argument(
         '--splits',
         nargs='+',
         default=['train', 'val', 'test'],
         help='lists of images without .txt; relations are counted in the first (%(default)s)',
+    )
+    parser.add_argument(
+        '--keep',
+        choices=KEEP,
+        default='boxed',
+        help='count relations between phrases that Flickr30kEntitiesDataset(keep=...) keeps: those '
+        'with a box; or without a look at Annotations those that can be seen, or all (%(default)s)',
     )
     parser.add_argument('--model', default='en_core_web_sm', help="spaCy's model (%(default)s)")
     parser.add_argument(
@@ -65,43 +83,82 @@ def main(argv: Sequence[str] | None = None) -> RelationFile:
     except (ImportError, OSError) as error:
         parser.error(str(error))
     root = Path(args.root)
-    splits = {
-        split: list(dict.fromkeys(name for name, _ in read_split(str(root / f'{split}.txt'))))
-        for split in args.splits
+    lists = [str(root / f'{split}.txt') for split in args.splits]
+    wanted = [numbers_by_image(read_split(path)) for path in lists]
+    captions = {
+        name: read_captions(str(root / 'Sentences' / f'{name}.txt'))
+        for name in dict.fromkeys(name for own in wanted for name in own)
     }
-    names = list(dict.fromkeys(name for own in splits.values() for name in own))
-    captions = [
-        (name, caption)
-        for name in names
-        for caption in read_captions(str(root / 'Sentences' / f'{name}.txt'))
-    ]
-    trees = parse(caption.text.split(' ') for _, caption in captions)
-    found: dict[str, list[list[Found]]] = {name: [] for name in names}
-    for (name, caption), tree in zip(
-        captions, track_iter_progress((trees, len(captions))), strict=True
-    ):
+    # Before parsing, which takes long, because a file may be missing.
+    kept = {
+        (name, number): phrases
+        for name, numbers in wanted[0].items()
+        for number, phrases in _kept_phrases(
+            root,
+            name,
+            captions[name],
+            chosen_captions(numbers, captions[name], name, lists[0]),
+            args.keep,
+        )
+    }
+    each = [(name, caption) for name, own in captions.items() for caption in own]
+    trees = parse(caption.text.split(' ') for _, caption in each)
+    found: dict[str, list[list[Found]]] = {name: [] for name in captions}
+    for (name, caption), tree in zip(each, track_iter_progress((trees, len(each))), strict=True):
         found[name].append(relation_parsing.find_relations(tree, _token_spans(caption)))
-    training = set(splits[args.splits[0]])
+    counted = [
+        [relation for relation in found[name][number] if phrases.issuperset(relation[:2])]
+        for (name, number), phrases in kept.items()
+    ]
     predicates = choose_predicates(
-        (words for name in training for relations in found[name] for _, _, words in relations),
-        args.min_count,
+        (words for own in counted for _, _, words in own), args.min_count
     )
     file = RelationFile(
         predicates=predicates.names,
-        counts=predicates.counts,
+        counts=count_predicates(
+            (_with_predicates(own, predicates) for own in counted), len(predicates.names)
+        ),
         relations={
-            name: [
-                [[subject, object_, predicates.of(words), words] for subject, object_, words in own]
-                for own in relations
-            ]
-            for name, relations in found.items()
+            name: [_with_predicates(own, predicates) for own in of_image]
+            for name, of_image in found.items()
         },
-        info=dict(parser=f'spaCy {args.model}', min_count=args.min_count, counted=args.splits[0]),
+        info=dict(
+            parser=f'spaCy {args.model}',
+            min_count=args.min_count,
+            counted=args.splits[0],
+            keep=args.keep,
+        ),
     )
     out = args.out or str(root / 'relations.json')
     file.save(out)
     _report(file, out)
     return file
+
+
+def _kept_phrases(
+    root: Path, name: str, captions: list[MarkedCaption], numbers: Iterable[int], keep: str
+) -> Iterator[tuple[int, set[int]]]:
+    """Some captions of an image by number, and those of their phrases that the data set keeps."""
+    annotated = None
+    if keep == 'boxed':
+        annotated = read_boxes(str(root / 'Annotations' / f'{name}.xml'))
+        annotated.drop_empty_boxes()
+    for number in numbers:
+        yield (
+            number,
+            {
+                index
+                for index, phrase in enumerate(captions[number].phrases)
+                if is_kept(phrase.chain, keep, annotated)
+            },
+        )
+
+
+def _with_predicates(relations: list[Found], predicates: Predicates) -> list[list]:
+    """Relations as the file has them."""
+    return [
+        [subject, object_, predicates.of(words), words] for subject, object_, words in relations
+    ]
 
 
 def _token_spans(caption: MarkedCaption) -> list[tuple[int, int]]:

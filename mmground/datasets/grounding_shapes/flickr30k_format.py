@@ -38,7 +38,8 @@ class Flickr30kFormat(BaseFormat):
         """Write the captions and boxes of one image.
 
         Returns:
-            ``name`` (of the image), ``captions`` (relations of each) and ``counts``.
+            ``name`` (of the image), ``captions`` (relations of each: subject, object, predicate,
+            and whether both have boxes) and ``counts``.
         """
         name = f'{image.image_id:012d}'
         captions = write_captions(image.describer, image.rng(self.name), CAPTIONS_PER_IMAGE)
@@ -57,7 +58,7 @@ class Flickr30kFormat(BaseFormat):
             name=name,
             captions=[
                 [
-                    [subject, object_, [PREDICATES.index(predicate)], predicate]
+                    (subject, object_, predicate, _are_boxed(caption, subject, object_))
                     for subject, object_, predicate in caption.relations
                 ]
                 for caption in captions
@@ -70,19 +71,29 @@ class Flickr30kFormat(BaseFormat):
         for split, own in records.items():
             names = '\n'.join(record['name'] for record in own)
             (root / FOLDER / f'{split}.txt').write_text(names + '\n')
+        # Of relations to stuff, which has no box, there is nothing to learn by default.
         train = [
-            relation
+            [relation for relation in caption if relation[3]]
             for record in records['train']
             for caption in record['captions']
-            for relation in caption
         ]
-        relations = {
-            record['name']: record['captions'] for own in records.values() for record in own
-        }
+        occurring = {predicate for caption in train for _, _, predicate, _ in caption}
+        predicates = [predicate for predicate in PREDICATES if predicate in occurring]
+
+        def entries(caption: list[tuple]) -> list[list]:
+            return [
+                [subject, object_, [predicates.index(name)] if name in occurring else [], name]
+                for subject, object_, name, _ in caption
+            ]
+
         RelationFile(
-            predicates=list(PREDICATES),
-            counts=count_predicates(train, len(PREDICATES)),
-            relations=relations,
+            predicates=predicates,
+            counts=count_predicates(map(entries, train), len(predicates)),
+            relations={
+                record['name']: [entries(caption) for caption in record['captions']]
+                for own in records.values()
+                for record in own
+            },
             info=dict(description=DESCRIPTION),
         ).save(str(root / FOLDER / 'relations.json'))
         write_word_files(root)
@@ -100,6 +111,10 @@ class Flickr30kFormat(BaseFormat):
             **{f'{kind}_share': round(counts[kind] / things, 3) for kind in PHRASE_TYPES},
             shared_kind_share=round(counts['shared_kind'] / things, 3),
         )
+
+
+def _are_boxed(caption: Caption, *mentions: int) -> bool:
+    return all(caption.mentions[mention].type in PHRASE_TYPES for mention in mentions)
 
 
 def _mark(caption: Caption, chains: dict[tuple[int, ...], str]) -> str:

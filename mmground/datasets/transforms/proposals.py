@@ -20,7 +20,8 @@ class LoadProposals(BaseTransform):
     Added Keys:
 
     - proposals (dict): ``boxes`` xyxy in pixels of the original image, (n, 4), float32; ``labels``
-      (n, ), int64; ``scores`` (n, ), float32; at most ``num``, the best.
+      (n, ), int64; ``scores`` (n, ), float32; at most ``num``, the first of the
+      file, which are the best, unless its header says otherwise.
 
     Args:
         path: A file of :class:`ProposalStore`.

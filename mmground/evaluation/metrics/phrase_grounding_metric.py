@@ -1,3 +1,4 @@
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,6 +36,8 @@ class PhraseGroundingMetric(BaseMetric):
       keep candidates.
     - ``upper_bound``, the share for which one of the proposals has an IoU of at least 0.5: no
       choice among them can be better, but moving them can. Of samples with proposals.
+    - ``unmatched``, the share of phrases that are similar to the category of no proposal, for
+      example because none of their words has a vector: their box is a guess. Of models that say so.
     - ``Acc@0.5/<type>`` and ``PointIt/<type>``, by the first type of the phrase.
     - ``coarse/...`` and ``fine/...``, the same of each stage by itself, as far as predicted.
     - ``num_phrases``, and ``num_without_box``.
@@ -44,7 +47,9 @@ class PhraseGroundingMetric(BaseMetric):
 
     Args:
         target: The true box of a phrase with several: ``'union'``, the smallest box around them,
-            as the published protocol, or ``'any'``, the one that fits best.
+            as the published protocol, or ``'any'``, the one that fits best. The latter needs the
+            boxes apart: ``Flickr30kEntitiesDataset(boxes='all')``. By default that data set has
+            merged them already, and both are the same, which is logged as a warning.
         collect_device: See :class:`mmengine.evaluator.BaseMetric`.
         prefix: First part of the names. None means ``'phrases'``.
         collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
@@ -100,7 +105,8 @@ class PhraseGroundingMetric(BaseMetric):
             raise KeyError(f'{name} has no pred_phrases.bboxes: the model predicts none')
         count, links = len(sample['phrases']), sample['links'].cpu()
         truth = sample['gt_regions'].get('bboxes', torch.zeros(0, 4)).cpu().double().reshape(-1, 4)
-        has_box = links[:, 0].bincount(minlength=count) > 0
+        num_boxes = links[:, 0].bincount(minlength=count)
+        has_box, several = num_boxes > 0, bool((num_boxes > 1).any())
         if self.target == 'union':
             truth = phrase_boxes(truth, links, count)
             links = has_box.nonzero().expand(-1, 2)
@@ -123,6 +129,8 @@ class PhraseGroundingMetric(BaseMetric):
             for k in TOP_K:
                 scores[f'R@{k}'] = recalled(ious, ranks, k, 0.5, ties=False)
                 scores[f'R@{k}_ties'] = recalled(ious, ranks, k, 0.5, ties=True)
+        if 'unmatched' in predicted:
+            scores['unmatched'] = predicted['unmatched'].cpu()
         if 'proposals' in sample:
             proposals = sample['proposals']['bboxes'].cpu().double().reshape(-1, 4)
             ious = best_ious(proposals.expand(count, -1, 4), truth, links)
@@ -131,6 +139,7 @@ class PhraseGroundingMetric(BaseMetric):
             sample_id=sample['sample_id'],
             types=[_first_type(phrase.get('type')) for phrase in sample['phrases']],
             has_box=to_keep(has_box),
+            has_several=several,
             scores={key: to_keep(value) for key, value in scores.items()},
         )
 
@@ -183,6 +192,13 @@ class PhraseGroundingMetric(BaseMetric):
         # Floats, since the log's JSON file has null for integers.
         metrics['num_phrases'] = float(has_box.sum())
         metrics['num_without_box'] = float((~has_box).sum())
+        if self.target == 'any' and not any(result['has_several'] for result in results):
+            print_log(
+                "no phrase has several boxes, so that target='any' is the same as 'union': if the "
+                "data set has merged them, set its boxes='all' (Flickr30kEntitiesDataset)",
+                logger='current',
+                level=logging.WARNING,
+            )
         self._print(metrics, by_type)
         return metrics
 
@@ -198,7 +214,7 @@ class PhraseGroundingMetric(BaseMetric):
         ]
         others = [
             f'{name} {metrics[name]:.2f}'
-            for name in ('R@5', 'R@5_ties', 'R@10', 'R@10_ties', 'upper_bound')
+            for name in ('R@5', 'R@5_ties', 'R@10', 'R@10_ties', 'upper_bound', 'unmatched')
             if name in metrics
         ]
         text = (

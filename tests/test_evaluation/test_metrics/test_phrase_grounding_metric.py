@@ -1,9 +1,12 @@
+import logging
+
 import pytest
 import torch
 from mmengine.structures import InstanceData
 
 from mmground.evaluation import PhraseGroundingMetric
 from mmground.evaluation.functional import best_ious, centre_hits, recalled
+from mmground.evaluation.metrics import phrase_grounding_metric
 from mmground.structures import GroundingDataSample
 
 BOXES = torch.tensor([[0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 30.0, 10.0], [0.0, 20.0, 10.0, 40.0]])
@@ -82,6 +85,30 @@ def test_stages_candidates_and_proposals():
     assert (measures['R@5'], measures['R@10']) == (0, 50)
     assert (measures['R@5_ties'], measures['R@10_ties']) == (50, 100)
     assert measures['upper_bound'] == 50
+
+
+def test_unmatched_phrases():
+    unmatched = torch.tensor([True, False, True])
+    # The last has no box.
+    assert _measures(_sample(GOOD, unmatched=unmatched))['unmatched'] == 50
+    assert 'unmatched' not in _measures(_sample(GOOD))
+
+
+def test_any_of_merged_boxes_is_told(monkeypatch):
+    logged = []
+    monkeypatch.setattr(
+        phrase_grounding_metric, 'print_log', lambda text, **kwargs: logged.append((text, kwargs))
+    )
+
+    def warnings(*samples, target='any'):
+        logged.clear()
+        _measures(*samples, target=target)
+        return [text for text, kwargs in logged if kwargs.get('level') == logging.WARNING]
+
+    merged = _sample(GOOD, '1')
+    merged.links = LINKS[:2]
+    assert "set its boxes='all'" in warnings(merged)[0]
+    assert not warnings(merged, _sample(GOOD)) and not warnings(merged, target='union')
 
 
 def test_repeated_samples_count_once():

@@ -43,6 +43,20 @@ def test_words_of_texts_and_of_phrases(main, tmp_path):
     assert 'look' not in own and set(own) < set(words)
 
 
+def test_words_of_all_splits(main, tmp_path):
+    """Words of val and test alone, too, though the vocabularies are those of the training."""
+    every = tmp_path / 'new' / 'all_words.txt'
+    main([_config(tmp_path, vocab_file=str(tmp_path / 'phrases.txt')), '--all-words', str(every)])
+    training = set((tmp_path / 'out' / 'words.txt').read_text().split())
+    words = every.read_text().split('\n')
+    assert words[-1] == '' and words[:-1] == sorted(set(words[:-1]))
+    # "A dog runs ." is of val and test.
+    assert set(words[:-1]) - training == {'dog', 'runs'}
+    assert training < set(words)
+    phrases = (tmp_path / 'phrases.txt').read_text().split()
+    assert 'dog' not in phrases
+
+
 def test_rare_words_are_left_out_on_demand(main, tmp_path):
     config = _config(tmp_path, vocab_file=str(tmp_path / 'phrases.txt'))
     main([config, '--min-count', '1000'])

@@ -15,14 +15,17 @@ def test_skip_thoughts(tool, tmp_path, capsys):
     table = np.arange(6, dtype=np.float32).reshape(3, 2)
     np.save(tmp_path / 'utable.npy', table)
     (tmp_path / 'vocab.txt').write_text('Dog\nbird\n')
+    (tmp_path / 'names.txt').write_text('fire-dog\n')
     out = str(tmp_path / 'out.npz')
     files = [str(tmp_path / name) for name in ('dictionary.txt', 'utable.npy')]
-    tool(['skip-thoughts', *files, out, '--keep', str(tmp_path / 'vocab.txt')])
+    keep = [str(tmp_path / name) for name in ('vocab.txt', 'names.txt')]
+    tool(['skip-thoughts', *files, out, '--keep', *keep])
     printed = capsys.readouterr().out
-    assert '1 words, 2 numbers each' in printed and '1 words have no vector: bird' in printed
+    # "fire-dog" has that of its parts.
+    assert '2 words, 2 numbers each' in printed and '1 words have no vector: bird\n' in printed
     found = WordVectors.load(out)
-    assert found.words == ['dog']
-    np.testing.assert_array_equal(found.vectors, table[:1])
+    assert found.words == ['dog', 'fire']
+    np.testing.assert_array_equal(found.vectors, table[[0, 2]])
 
 
 def test_text(tool, tmp_path, capsys):

@@ -13,7 +13,7 @@ def files(tmp_path):
     content = {}
     for img_id in range(300):
         corners = rng.uniform(0, 9, (4, 2))
-        rows = np.hstack([corners, corners + 3, rng.uniform(size=(4, 1)), [[1], [2], [2], [0]]])
+        rows = np.hstack([corners, corners + 3, rng.uniform(size=(4, 1)), [[1], [0], [2], [2]]])
         content[str(img_id)] = dict(boxes=rows, img_scale=1.0)
     (tmp_path / 'precomp_annos.pkl').write_bytes(pickle.dumps(content))
     (tmp_path / 'names.txt').write_text('yolk\ntraffic light,lights\n')
@@ -23,20 +23,24 @@ def files(tmp_path):
 def test_import(files, capsys):
     content, source, out, names = files
     tool = load_tool('dataset_converters/import_proposals')
-    tool(['reir', source, out, '--classes', names, '--num', '2'])
+    tool(['reir', source, out, '--classes', names, '--num', '3'])
     printed = capsys.readouterr().out
     assert 'added proposals of 300 images' in printed
     assert 'left out 300 boxes: background' in printed
     store = ProposalStore(out)
     assert store.header['classes'] == ['yolk', 'traffic light']
     assert store.header['detector'] == 'precomp_annos' and len(store) == 300
-    for img_id in ('0', '299'):
-        rows = content[img_id]['boxes'][:3]
-        rows = rows[np.argsort(-rows[:, 4])][:2]
+    assert store.header['order'] == 'source'
+    increasing = 0
+    for img_id in map(str, range(0, 300, 50)):
+        # As they come; the second is background.
+        rows = content[img_id]['boxes'][[0, 2]]
+        increasing += rows[0, 4] < rows[1, 4]
         np.testing.assert_allclose(store[img_id]['boxes'], rows[:, :4], rtol=1e-6)
         assert store[img_id]['labels'].tolist() == (rows[:, 5] - 1).tolist()
+    assert increasing
     with pytest.raises(ValueError, match='added twice'):
-        tool(['reir', source, out, '--classes', names, '--num', '2'])
+        tool(['reir', source, out, '--classes', names, '--num', '3'])
     tool(['reir', source, out, '--classes', names, '--overwrite'])
     assert len(ProposalStore(out)['0']['boxes']) == 3
 

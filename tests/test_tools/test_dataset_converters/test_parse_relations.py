@@ -40,21 +40,71 @@ def test_the_data_set_reads_what_is_written(root, monkeypatch, capsys):
         [root, '--model', 'en_test', '--min-count', '0']
     )
     out = capsys.readouterr().out
-    assert '2 relations, 2 of 2 categories' in out and '1 with' in out
+    assert '2 relations, 1 of 1 categories' in out and '1 with' in out
     content = json.loads(Path(root, 'relations.json').read_text())
-    assert content['predicates'] == file.predicates == ['near', 'with']
-    assert content['counts'] == [1, 1]
-    assert content['info'] == dict(parser='spaCy en_test', min_count=0, counted='train')
+    # The cart has no box, so nothing would be learned of "near".
+    assert content['predicates'] == file.predicates == ['with']
+    assert content['counts'] == [1]
+    assert content['info'] == dict(
+        parser='spaCy en_test', min_count=0, counted='train', keep='boxed'
+    )
     assert content['relations']['36979'] == [[], []]
     assert [len(own) for own in content['relations']['1000']] == [1, 1, 0, 0, 0]
     # "Two young guys with shaggy hair", "Two men near a cart".
-    assert content['relations']['1000'][0] == [[0, 1, [1], 'with']]
-    assert content['relations']['1000'][1] == [[0, 1, [0], 'near']]
+    assert content['relations']['1000'][0] == [[0, 1, [0], 'with']]
+    assert content['relations']['1000'][1] == [[0, 1, [], 'near']]
     dataset = Flickr30kEntitiesDataset(
         ann_file='train.txt', relations='relations.json', data_root=root
     )
-    assert dataset.get_data_info(0)['relations'] == [(0, 1, [1])]
-    assert dataset.get_data_info(1)['relations'] == []  # the cart has no box
+    assert dataset.get_data_info(0)['relations'] == [(0, 1, [0])]
+    assert dataset.get_data_info(1)['relations'] == []
+
+
+def test_relations_of_phrases_without_a_box_count_on_demand(root, monkeypatch):
+    monkeypatch.setattr(relation_parsing, 'spacy_parser', fake_parser)
+    tool = load_tool('dataset_converters/parse_relations')
+    options = [root, '--model', 'en_test', '--min-count', '0']
+    with pytest.raises(FileNotFoundError, match='the file of boxes'):
+        Path(root, 'Annotations').rename(Path(root, 'elsewhere'))
+        tool(options)
+    for keep in ('visual', 'all'):
+        file = tool([*options, '--keep', keep])
+        assert (file.predicates, file.counts) == (['near', 'with'], [1, 1])
+        assert file.info['keep'] == keep
+
+
+def test_counts_are_of_the_captions_of_the_list_and_of_pairs(root, monkeypatch):
+    def parser(model):
+        def parse(captions):
+            for words in captions:
+                yield Dependencies(words, [0] * len(words), ['dep'] * len(words))
+
+        return parse
+
+    def relations(tree, spans):
+        # Two ways to say one relation of a pair, and the other direction.
+        if len(spans) < 2:
+            return []
+        return [(0, 1, 'stand on'), (0, 1, 'sit on'), (1, 0, 'near'), (0, 1, 'on')]
+
+    monkeypatch.setattr(relation_parsing, 'spacy_parser', parser)
+    monkeypatch.setattr(relation_parsing, 'find_relations', relations)
+    tool = load_tool('dataset_converters/parse_relations')
+    options = [root, '--model', 'en_test', '--min-count', '1', '--splits']
+    # In captions 0 and 3 both phrases have boxes; in 1 the second has none.
+    file = tool([*options, 'train', 'val'])
+    assert file.predicates == ['near', 'on', 'sit on', 'stand on']
+    assert file.counts == [2, 2, 2, 2]
+    Path(root, 'pairs.txt').write_text('1000 3\n1000 1\n')
+    file = tool([*options, 'pairs', 'train'])
+    assert (file.predicates, file.counts) == (['on'], [1])
+    dataset = Flickr30kEntitiesDataset(
+        ann_file='pairs.txt', relations='relations.json', data_root=root
+    )
+    assert dataset.get_data_info(0)['relations'] == [(0, 1, [0]), (1, 0, [])]
+    Path(root, 'pairs.txt').write_text('1000 5\n')
+    with pytest.raises(ValueError, match=r'pairs\.txt lists caption 5 of image 1000'):
+        tool([*options, 'pairs'])
 
 
 def test_rare_relations(root, monkeypatch, capsys):
