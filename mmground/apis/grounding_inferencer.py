@@ -525,17 +525,17 @@ class GroundingInferencer(BaseInferencer):
             unmatched = sample.pred_phrases.get('unmatched')
             for index in [] if unmatched is None else unmatched.nonzero()[:, 0].tolist():
                 phrase = sample.phrases[index]['text']
+                about = f'the phrase {phrase!r} in {sample.text!r} is similar to the category of no'
+                if self.model.head.unmatched == 'scores':
+                    warnings.warn(f'{about} proposal: it is matched without them', stacklevel=3)
+                    continue
                 words = [word for word, _ in self.model.text_encoder.vocabulary.split(phrase)]
                 if not self.model.head.similarity.knows(words):
                     raise ValueError(
                         f'no word of the phrase {phrase!r} in {sample.text!r} is known (has a '
                         'vector in model.head.similarity.word_vectors): say it in other words'
                     )
-                warnings.warn(
-                    f'the phrase {phrase!r} in {sample.text!r} is similar to the category of no '
-                    'proposal: its box is a guess',
-                    stacklevel=3,
-                )
+                warnings.warn(f'{about} proposal: its box is a guess', stacklevel=3)
 
     def _array_name(self) -> str:
         self._num_arrays += 1

@@ -90,6 +90,15 @@ class Geometry:
                 'padded size of the batch first'
             )
 
+    def own_canvas(self, divisor: int) -> tuple[int, int]:
+        """The canvas (height, width) of the image by itself.
+
+        Args:
+            divisor: What its sides are multiples of.
+        """
+        height, width = (-(-area.stop // divisor) * divisor for area in self.image_area)
+        return height, width
+
     @property
     def scale_xy(self) -> tuple[float, float]:
         """Pixels of the canvas per pixel of the original image, along x and y."""

@@ -514,7 +514,7 @@ def test_losses_of_crafted_images(model, parity, close):
     nothing = torch.zeros(len(alpha_f), 1)
 
     def stage(boxes, valid, attention, deltas):
-        return Stage(boxes, valid, nothing, nothing, nothing, attention, deltas, nothing)
+        return Stage(boxes, valid, nothing, nothing, nothing, nothing, attention, deltas, nothing)
 
     coarse = stage(boxes, valid, _pad(of('alpha_c'), most), _pad(of('delta_c'), most, 4))
     refined = torch.cat([own.unflatten(0, (-1, alpha_f.shape[1])) for own in of('boxes_s2')])

@@ -33,6 +33,8 @@ from mmground.utils.cli import add_trust_argument, check_file
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
+_MOST_NAMED = 5
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this tool's command line."""
@@ -112,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         done = writer.done()
         left = [(img_id, path) for img_id, path in images.items() if img_id not in done]
         print(f'{len(images)} images, {len(images) - len(left)} of them done already')
-        few = empty = 0
+        few, empty = 0, []
         loader = DataLoader(
             _Images(extractor, left),
             args.batch_size,
@@ -124,12 +126,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             found = extractor(batch)
             writer.add(zip(img_ids, found, strict=True))
             few += sum(len(own['boxes']) < args.num for own in found)
-            empty += sum(not len(own['boxes']) for own in found)
+            empty += [i for i, own in zip(img_ids, found, strict=True) if not len(own['boxes'])]
     print(f'\n{out}: added proposals of {len(left)} images')
     if few:
         print(
-            f'{few} of them have fewer than {args.num}, {empty} have none; lower the score '
-            'threshold of the detector (model.test_cfg) for more'
+            f'{few} of them have fewer than {args.num}; lower the score threshold of the detector '
+            '(model.test_cfg) for more'
+        )
+    if empty:
+        named = ', '.join(empty[:_MOST_NAMED]) + (', ...' if len(empty) > _MOST_NAMED else '')
+        print(
+            f'{len(empty)} of them have none, and a training stops at their samples: {named}. '
+            'Lower the threshold in the config of the detector and run this again with '
+            '--overwrite, or leave these images out of the data set'
         )
 
 

@@ -12,7 +12,7 @@ from mmground.structures import GroundingDataSample, TextFeatures, image_geometr
 
 from ..cache_keys import fingerprint
 from ..localisers.proposals import BoxProposals, MaskProposals
-from ..region_encoders import CachedRegions, RegionFeatureCache
+from ..region_encoders import CachedRegions, RegionFeatureCache, SeparateRegions
 
 
 @MODELS.register_module()
@@ -26,7 +26,8 @@ class Grounder(BaseModel):
     ``predict`` and ``tensor``, each of ``(feats, text, data_samples)``, where ``feats`` is a
     tuple of maps and ``text`` a :class:`TextFeatures`. With ``localisers``, ``predict`` also gets
     what they propose, a dict by their names. With a ``region_encoder``, all three also get a
-    function that describes boxes, see :meth:`describe_regions`.
+    function that describes boxes, see :meth:`describe_regions`; but for losses, it describes each
+    image as if it came alone, see :class:`SeparateRegions`, and there are no maps.
 
     Args:
         backbone: Config of the image backbone.
@@ -85,6 +86,11 @@ class Grounder(BaseModel):
         self.neck = ModuleList(MODELS.build(cfg) for cfg in necks)
         self.text_encoder = MODELS.build(text_encoder)
         self.region_encoder = MODELS.build(region_encoder) if region_encoder else None
+        if region_encoder and any(getattr(own, 'ignore_padding', False) for own in self.neck):
+            raise ValueError(
+                'region_encoder: regions are described on canvases of their own, for which a neck '
+                'cannot ignore the padding'
+            )
         self.head = MODELS.build(head)
         self.localisers = ModuleDict(
             {name: MODELS.build(cfg) for name, cfg in (localisers or {}).items() if cfg}
@@ -156,8 +162,6 @@ class Grounder(BaseModel):
                 f'region_cache keeps what frozen parts without dropout compute: {sorted(parts)} '
                 f'must be there and in frozen={sorted(self._frozen)}'
             )
-        if any(getattr(neck, 'ignore_padding', False) for neck in self.neck):
-            raise ValueError('region_cache: a neck that ignores the padding cannot be cached')
 
     def train(self, mode: bool = True) -> 'Grounder':
         """Set the mode; frozen parts stay in eval mode unless their dropout is on."""
@@ -236,6 +240,7 @@ class Grounder(BaseModel):
         boxes: Tensor,
         image_index: Tensor,
         fixed: bool = False,
+        canvases: Tensor | None = None,
     ) -> Tensor:
         """Features of boxes.
 
@@ -245,14 +250,16 @@ class Grounder(BaseModel):
             image_index: The image of each. Shape (n, ).
             fixed: Whether an image comes with the same boxes each time. It makes no difference
                 here, but to :class:`CachedRegions`, which stands in for this function.
+            canvases: (height, width) of the canvas that each image has by itself. Shape (B, 2).
+                None: the maps are of such canvases.
 
         Returns:
             Shape (n, D).
         """
         if 'region_encoder' not in self._frozen:
-            return self.region_encoder(feats[-1], boxes, image_index)
+            return self.region_encoder(feats[-1], boxes, image_index, canvases)
         with self._as_frozen():
-            described = self.region_encoder(feats[-1], boxes, image_index)
+            described = self.region_encoder(feats[-1], boxes, image_index, canvases)
         return described.float() if self.frozen_dtype else described
 
     def cached_regions(
@@ -273,6 +280,12 @@ class Grounder(BaseModel):
             settings = self._cached_settings | dict(autocast=str(autocast))
             self.region_cache.open(fingerprint(parts, settings))
         return CachedRegions(self.region_cache, self, inputs, data_samples)
+
+    def _own_canvases(self, inputs: Tensor, data_samples: Sequence[GroundingDataSample]) -> Tensor:
+        """(height, width) of the canvas that each image has by itself. Shape (B, 2)."""
+        divisor = self.data_preprocessor.pad_size_divisor
+        geometries = image_geometries(len(inputs), data_samples)
+        return torch.tensor([own.own_canvas(divisor) for own in geometries], device=inputs.device)
 
     @torch.no_grad()
     def localise(
@@ -308,11 +321,17 @@ class Grounder(BaseModel):
             mode: ``'loss'`` for a dict of losses, ``'predict'`` for the samples with
                 ``pred_phrases``, ``'tensor'`` for the head's raw outputs.
         """
-        if mode == 'loss' and self.region_cache is not None:
-            feats, extra = (), [self.cached_regions(inputs, data_samples)]
+        feats, extra = (), []
+        if self.region_encoder is None:
+            feats = self.encode_image(inputs, data_samples)
+        elif mode != 'loss':
+            extra = [SeparateRegions(self, inputs, data_samples)]
+        elif self.region_cache is not None:
+            extra = [self.cached_regions(inputs, data_samples)]
         else:
             feats = self.encode_image(inputs, data_samples)
-            extra = [partial(self.describe_regions, feats)] if self.region_encoder else []
+            canvases = self._own_canvases(inputs, data_samples)
+            extra = [partial(self.describe_regions, feats, canvases=canvases)]
         text = self.encode_text(data_samples)
         if mode == 'loss':
             return self.head.loss(feats, text, data_samples, *extra)

@@ -1,7 +1,9 @@
+import logging
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmground.datasets.proposal_store import ProposalStore
@@ -117,11 +119,31 @@ class SemanticSimilarity(nn.Module):
 
         Args:
             vectors: The vectors.
-            names: Of the categories. A name of several words has the mean of theirs.
+            names: Of the categories. A name of several words has the mean of theirs. Those without
+                a vector, to which nothing is similar, are logged.
+
+        Raises:
+            ValueError: If no name has a vector.
         """
+        vectors_of_names, known = vectors.of_names(names)
+        unknown = [name for name, own in zip(names, known, strict=True) if not own]
+        if len(unknown) == len(names):
+            raise ValueError(
+                f'no name of a category ({", ".join(map(repr, unknown[:5]))}, ...) has a vector: '
+                'set model.head.similarity.word_vectors to vectors that have the words of '
+                'model.head.similarity.classes'
+            )
+        if unknown:
+            print_log(
+                f'{len(unknown)} of {len(names)} categories have no vector in '
+                f'model.head.similarity.word_vectors, so that no phrase is similar to their '
+                f'proposals: {", ".join(unknown)}',
+                logger='current',
+                level=logging.WARNING,
+            )
         self._vectors = vectors
         self._names = list(names)
-        categories = torch.from_numpy(vectors.of_names(names)[0])
+        categories = torch.from_numpy(vectors_of_names)
         self._categories = _prepare_categories(categories, self.form)
 
     def forward(self, phrases: Sequence[Sequence[str]], labels: Tensor, owner: Tensor) -> Tensor:

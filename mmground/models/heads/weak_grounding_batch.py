@@ -60,7 +60,7 @@ class RegionBatch:
             if not torch.equal(other.proposals.bboxes, sample.proposals.bboxes):
                 raise ValueError(
                     f'the samples {other.sample_id!r} and {sample.sample_id!r} are of one image '
-                    'but have different proposals: give them the same, or set share_images=False'
+                    'but have different proposals: give them the same'
                 )
         samples = [first[index] for index in range(len(first))]
         counts = torch.tensor([len(sample.proposals.bboxes) for sample in samples])
@@ -174,6 +174,19 @@ class PhraseBatch:
         )
 
 
+def unmatched_phrases(semantic: Tensor, valid: Tensor) -> Tensor:
+    """Phrases that are similar to no candidate.
+
+    Args:
+        semantic: s^a. Shape (P, n).
+        valid: False at padding. Shape (P, n), boolean.
+
+    Returns:
+        True where s^a > 0 at none. Shape (P, ), boolean.
+    """
+    return ~(valid & (semantic > 0)).any(1)
+
+
 @dataclass
 class Stage:
     """A round of matching: each of P phrases with n candidates.
@@ -185,6 +198,8 @@ class Stage:
             (P, n, C) for those of each phrase (fine).
         semantic: s^a. Shape (P, n).
         scores: The matching network's, before s^a. Shape (P, n).
+        logits: What the softmax is of: ``scores`` times s^a, or, of a phrase that is matched
+            without it, ``scores``. Shape (P, n).
         attention: alpha. Shape (P, n).
         deltas: Offsets, see :func:`decode_boxes`. Shape (P, n, 4); None without regression.
         context: z, what each phrase sees. Shape (P, C).
@@ -195,9 +210,15 @@ class Stage:
     visual: Tensor
     semantic: Tensor
     scores: Tensor
+    logits: Tensor
     attention: Tensor
     deltas: Tensor | None
     context: Tensor
+
+    @property
+    def unmatched(self) -> Tensor:
+        """See :func:`unmatched_phrases`."""
+        return unmatched_phrases(self.semantic, self.valid)
 
 
 @dataclass

@@ -1,7 +1,12 @@
 """The boxes that a weakly supervised head finds, of what it computed."""
 
+from collections.abc import Sequence
+
 import torch
+from mmengine.structures import InstanceData
 from torch import Tensor
+
+from mmground.structures import GroundingDataSample
 
 from ..task_modules.box_deltas import decode_boxes
 from .weak_grounding_batch import Stage, WeakGrounding
@@ -36,15 +41,43 @@ def choose_boxes(result: WeakGrounding, fusion: str, refine: bool) -> dict[str, 
     found |= dict(bboxes_fine=_choose(boxes, best), scores_fine=_choose(fine.attention, best))
     ranking = result.fused
     if fusion == 'scores':
-        scores = (coarse.scores * coarse.semantic).gather(1, result.topk)
-        ranking = scores * fine.scores * fine.semantic
+        ranking = coarse.logits.gather(1, result.topk) * fine.logits
     best = _best(ranking, fine.valid)
     found |= dict(
         bboxes=_choose(boxes, best),
-        scores=_choose(result.fused, best),
+        scores=_choose(ranking, best),
         bboxes_initial=_choose(coarse.boxes, _choose(result.topk, best)),
     )
     return found | dict(candidate_bboxes=moved, candidate_scores=coarse.attention)
+
+
+def pack_boxes(
+    found: dict[str, Tensor],
+    counts: Sequence[int],
+    data_samples: Sequence[GroundingDataSample],
+    keep_candidates: bool,
+) -> list[InstanceData]:
+    """Give each of T samples what was found of its phrases.
+
+    Args:
+        found: Of all P phrases, as :func:`choose_boxes` gives it, and what else there is of each.
+        counts: Phrases of each sample.
+        data_samples: Samples with ``geometry`` and ``proposals``.
+        keep_candidates: Whether ``candidate_bboxes`` and ``candidate_scores`` are kept.
+
+    Returns:
+        Per sample; boxes in pixels of the original image, candidates without padding.
+    """
+    results = [InstanceData() for _ in data_samples]
+    for name, values in found.items():
+        is_candidate = name.startswith('candidate')
+        if is_candidate and not keep_candidates:
+            continue
+        for result, sample, value in zip(results, data_samples, values.split(counts), strict=True):
+            if is_candidate:
+                value = value[:, : len(sample.proposals.bboxes)]
+            result[name] = sample.geometry.inverse_boxes(value) if 'bboxes' in name else value
+    return results
 
 
 def _moved(stage: Stage, refine: bool) -> Tensor:

@@ -16,8 +16,14 @@ from ..losses.per_text import sum_per_text
 from ..task_modules.box_deltas import clip_boxes, decode_boxes
 from .pair_network import PairNetwork
 from .relation_classifier import RelationClassifier
-from .weak_grounding_batch import PhraseBatch, RegionBatch, Stage, WeakGrounding
-from .weak_grounding_boxes import choose_boxes
+from .weak_grounding_batch import (
+    PhraseBatch,
+    RegionBatch,
+    Stage,
+    WeakGrounding,
+    unmatched_phrases,
+)
+from .weak_grounding_boxes import choose_boxes, pack_boxes
 
 STAGES = ('coarse', 'fine')
 
@@ -61,9 +67,10 @@ class WeakGroundingHead(BaseModule):
         similarity: Config of s^a, a :class:`SemanticSimilarity`.
         softmax: What makes attention of scores: ``'masked'``, :func:`masked_softmax` over the
             candidates with s^a > 0, as the official code; or ``'plain'``, over all, Eqs. 4 and 9.
-        unmatched: What a phrase attends to that is similar to no proposal: ``'zero'``, what comes
-            out of s^a = 0, which is nothing (the ``'plain'`` softmax: all alike), so that its box
-            is that of the first proposal; or ``'scores'``, the softmax without s^a.
+        unmatched: What a phrase attends to that is similar to no proposal, of which s^a > 0:
+            ``'zero'``, what comes out of its s^a. Of 0 it is nothing (the ``'plain'`` softmax: all
+            alike), so that its box is that of the first proposal. Or ``'scores'``, the softmax
+            without s^a.
         graph: Config of the :class:`ObjectGraph`. None leaves it out.
         decoder: Config of the :class:`PhraseDecoder`.
         num_relations: C_r, relations to tell apart, or the file that has them, see
@@ -285,7 +292,7 @@ class WeakGroundingHead(BaseModule):
         logits = scores * semantic
         mask = valid & (semantic > 0) if self.softmax == 'masked' else valid
         if self.unmatched == 'scores':
-            lonely = ~(mask & (semantic != 0)).any(1, keepdim=True)
+            lonely = unmatched_phrases(semantic, valid)[:, None]
             logits, mask = torch.where(lonely, scores, logits), mask | (lonely & valid)
         if self.softmax == 'masked':
             attention = masked_softmax(logits, mask, valid=valid)
@@ -293,7 +300,15 @@ class WeakGroundingHead(BaseModule):
             attention = plain_softmax(logits, mask)
         candidates = visual if owner is None else visual[owner]
         return Stage(
-            boxes, valid, visual, semantic, scores, attention, deltas, _mix(attention, candidates)
+            boxes,
+            valid,
+            visual,
+            semantic,
+            scores,
+            logits,
+            attention,
+            deltas,
+            _mix(attention, candidates),
         )
 
     def _refine(
@@ -449,7 +464,7 @@ class WeakGroundingHead(BaseModule):
         losses = self.loss_by_feat(result, phrases, targets, mask)
         words = sum(map(len, phrases.words)) + len(phrases.words)
         losses['dropped_phrases'] = phrases.dropped.sum().float()
-        losses['unmatched_phrases'] = (result.coarse.attention.sum(1) == 0).sum().float()
+        losses['unmatched_phrases'] = result.coarse.unmatched.sum().float()
         losses['unknown_words'] = words - mask.sum().float()
         return losses
 
@@ -519,11 +534,12 @@ class WeakGroundingHead(BaseModule):
 
         Returns:
             Per sample, element i for phrase i; boxes are xyxy in pixels of the original image.
-            ``bboxes`` and ``scores`` are the result (Eq. 11). By themselves, ``bboxes_coarse`` and
+            ``bboxes`` and ``scores`` are the result, with what it was ranked by (Eq. 11; with
+            ``fusion='scores'`` no probabilities). By themselves, ``bboxes_coarse`` and
             ``scores_coarse``, ``bboxes_fine`` and ``scores_fine``; with one stage the coarse ones
             only. ``bboxes_initial`` is the proposal that ``bboxes`` came from. ``dropped``, (N, ),
             bool, phrases of which the text encoder reads no word, and ``unmatched``, those that are
-            similar to no proposal. With ``test_cfg.keep_candidates`` also
+            similar to no proposal (s^a > 0 at none). With ``test_cfg.keep_candidates`` also
             ``candidate_bboxes``, (N, M, 4), all proposals as the coarse stage moves them, and their
             ``candidate_scores``, (N, M). With ``test_cfg.keep_graph`` and a graph also
             ``graph_weights``, (N, N), omega of Eq. 7: row i is how much phrase i takes from each
@@ -532,21 +548,8 @@ class WeakGroundingHead(BaseModule):
         result, phrases = self.ground(text, data_samples, describe)
         boxes = self.predict_by_feat(result)
         boxes['dropped'] = phrases.dropped
-        boxes['unmatched'] = result.coarse.attention.sum(1) == 0
-        split = {name: value.split(phrases.counts) for name, value in boxes.items()}
-        results = []
-        for index, sample in enumerate(data_samples):
-            found = InstanceData()
-            for name, values in split.items():
-                value = values[index]
-                if name.startswith('candidate'):
-                    if not self.test_cfg['keep_candidates']:
-                        continue
-                    value = value[:, : len(sample.proposals.bboxes)]
-                if 'bboxes' in name:
-                    value = sample.geometry.inverse_boxes(value)
-                found[name] = value
-            results.append(found)
+        boxes['unmatched'] = result.coarse.unmatched
+        results = pack_boxes(boxes, phrases.counts, data_samples, self.test_cfg['keep_candidates'])
         if self.test_cfg['keep_graph'] and result.graph is not None:
             # Edges are within texts, so the blocks on the diagonal are all there is.
             rows = result.graph.weights.split(phrases.counts)

@@ -2,29 +2,25 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
-from mmground.structures import GroundingDataSample, image_geometries
+from mmground.structures import GroundingDataSample
 
 from ..cache_keys import image_key
 from .region_feature_cache import RegionFeatureCache
+from .separate_regions import SeparateRegions
 
 if TYPE_CHECKING:
     from ..grounders import Grounder
 
 
-class CachedRegions:
+class CachedRegions(SeparateRegions):
     """Describes boxes of the images of a batch with the help of a cache.
 
     The backbone runs for images whose map is needed, and when it is: for proposals that the cache
     does not know yet, and for boxes that are no proposals unless the cache keeps maps. What is kept
     is rounded to half precision, and used so from the first time on, so that a step does not
-    depend on what the cache knew.
-
-    So that an entry does not depend on the other images of its batch either, every image is
-    described on a canvas of its own, padded as if it came alone. Images of one size are computed
-    together.
+    depend on what the cache knew; nor does an entry on the other images of its batch.
 
     Args:
         cache: The cache, open.
@@ -40,22 +36,13 @@ class CachedRegions:
         inputs: Tensor,
         data_samples: Sequence[GroundingDataSample],
     ) -> None:
+        super().__init__(model, inputs, data_samples)
         self._cache = cache
-        self._model = model
-        self._inputs = inputs
-        divisor = model.data_preprocessor.pad_size_divisor
         self._paths = {sample.image_index: sample.img_path for sample in data_samples}
-        self._geometries = []
-        self._images_of_canvas: dict[tuple[int, int], list[int]] = {}
-        for index, geometry in enumerate(image_geometries(len(inputs), data_samples)):
-            canvas = tuple(-(-area.stop // divisor) * divisor for area in geometry.image_area)
-            self._geometries.append(geometry.on_canvas(canvas))
-            self._images_of_canvas.setdefault(canvas, []).append(index)
         raw = model.data_preprocessor.raw_canvas(inputs)
         self._keys = [
             image_key(image, own) for image, own in zip(raw, self._geometries, strict=True)
         ]
-        self._maps: dict[int, Tensor] = {}
 
     def __call__(self, boxes: Tensor, image_index: Tensor, fixed: bool = False) -> Tensor:
         """Describe boxes.
@@ -69,60 +56,45 @@ class CachedRegions:
         Returns:
             Shape (n, D).
         """
-        owners = image_index.cpu()
-        rows = [(owners == index).nonzero()[:, 0] for index in range(len(self._inputs))]
-        keys = self._region_keys(boxes, rows) if fixed else None
+        if not fixed:
+            return super().__call__(boxes, image_index)
+        rows = self._rows(image_index)
+        keys = self._region_keys(boxes, rows)
         described = boxes.new_zeros(len(boxes), self._model.region_encoder.out_channels)
-        for images in self._images_of_canvas.values():
-            unknown = []
-            for index in images:
-                found = self._cache.read(keys[index], 2, len(rows[index])) if fixed else None
-                if found is not None:
-                    described[rows[index]] = found.to(described)
-                elif len(rows[index]):
-                    unknown.append(index)
-            if not unknown:
-                continue
-            counts = [len(rows[index]) for index in unknown]
-            own = torch.cat([rows[index] for index in unknown])
-            places = torch.arange(len(unknown)).repeat_interleave(torch.tensor(counts))
-            maps = self._maps_of(unknown)
-            features = self._model.describe_regions((maps,), boxes[own], places.to(image_index))
-            if fixed:
-                features = features.half()
-                for index, values in zip(unknown, features.split(counts), strict=True):
-                    self._cache.write(keys[index], values)
-            described[own] = features.to(described)
+        unknown = {}
+        for index, own in rows.items():
+            found = self._cache.read(keys[index], 2, len(own))
+            if found is None:
+                unknown[index] = own
+            else:
+                described[own] = found.to(described)
+        for index, features in self._compute(boxes, unknown):
+            features = features.half()
+            self._cache.write(keys[index], features)
+            described[rows[index]] = features.to(described)
         return described
 
-    def _region_keys(self, boxes: Tensor, rows: list[Tensor]) -> list[str]:
+    def _region_keys(self, boxes: Tensor, rows: dict[int, Tensor]) -> dict[int, str]:
         """What each image with its boxes is known by."""
         boxes = boxes.detach().float().cpu()
-        keys = []
-        for index, own in enumerate(rows):
+        keys = {}
+        for index, own in rows.items():
             digest = hashlib.blake2b(self._keys[index].encode(), digest_size=16)
             digest.update(boxes[own].numpy())
-            keys.append(digest.hexdigest())
-            self._cache.check_form(self._paths[index], self._geometries[index].flip, keys[-1])
+            keys[index] = digest.hexdigest()
+            self._cache.check_form(self._paths[index], self._geometries[index].flip, keys[index])
         return keys
 
-    def _maps_of(self, images: list[int]) -> Tensor:
-        """The last maps of images with a canvas of one size."""
-        unknown = []
+    def _encode(self, images: list[int]) -> list[Tensor]:
+        if not self._cache.keep_maps:
+            return super()._encode(images)
+        maps = {}
         for index in images:
-            if index in self._maps:
-                continue
-            found = self._cache.read(self._keys[index], 3) if self._cache.keep_maps else None
-            if found is None:
-                unknown.append(index)
-            else:
-                self._maps[index] = found.to(self._inputs)
-        if unknown:
-            height, width = self._geometries[unknown[0]].canvas_shape
-            maps = self._model.encode_image(self._inputs[unknown, :, :height, :width])[-1]
-            if self._cache.keep_maps:
-                for index, own in zip(unknown, maps.half(), strict=True):
-                    self._cache.write(self._keys[index], own)
-                maps = maps.half().to(maps)
-            self._maps.update(zip(unknown, maps, strict=True))
-        return torch.stack([self._maps[index] for index in images])
+            found = self._cache.read(self._keys[index], 3)
+            if found is not None:
+                maps[index] = found.to(self._inputs)
+        unknown = [index for index in images if index not in maps]
+        for index, own in zip(unknown, super()._encode(unknown) if unknown else (), strict=True):
+            self._cache.write(self._keys[index], own.half())
+            maps[index] = own.half().to(own)
+        return [maps[index] for index in images]

@@ -8,20 +8,26 @@ from torch import Tensor
 from mmground.registry import MODELS
 
 
-def coordinate_map(shape: tuple[int, int], like: Tensor) -> Tensor:
-    """Where each cell of a map is, the middle of the map being 0.
+def coordinate_map(shape: tuple[int, int], sizes: Tensor) -> Tensor:
+    """Where each cell of B maps is, the middle of each map being 0.
 
     Args:
-        shape: Size (h, w).
-        like: A tensor for device and type.
+        shape: Size (h, w) that the maps are padded to.
+        sizes: Size of each map without that padding. Shape (B, 2), floating-point.
 
     Returns:
-        y and x, ``index / (size / 2) - 1``. Shape (1, 2, h, w).
+        y and x, ``index / (size / 2) - 1``; on the padding, those of the last cell before it. Shape
+        (B, 2, h, w).
     """
-    axes = [
-        torch.arange(size, device=like.device, dtype=like.dtype) / (size / 2) - 1 for size in shape
-    ]
-    return torch.stack(torch.meshgrid(*axes, indexing='ij'))[None]
+    axes = []
+    for length, own in zip(shape, sizes[..., None].unbind(1), strict=True):
+        index = torch.arange(length, device=sizes.device, dtype=sizes.dtype)
+        axes.append(index.minimum(own - 1) / (own / 2) - 1)
+    rows, columns = axes
+    return torch.stack(
+        (rows[:, :, None].expand(-1, -1, shape[1]), columns[:, None].expand(-1, shape[0], -1)),
+        dim=1,
+    )
 
 
 @MODELS.register_module()
@@ -41,6 +47,8 @@ class RegionEncoder(BaseModule):
         featmap_stride: Pixels of the image per cell of the map.
         spatial: Whether a crop of the map of coordinates follows, see :func:`coordinate_map`:
             2 * roi_size ** 2 channels, y first. The paper has it, its official recipe does not.
+            Coordinates are those of the canvas that an image has by itself; in the official code
+            they are of the batch's, so that they depend on the other images.
         norm_eval: Whether normalisation keeps its running statistics in training mode.
         init_cfg: Initialisation.
     """
@@ -72,6 +80,7 @@ class RegionEncoder(BaseModule):
         self.pool = RoIAlign(
             roi_size, 1 / featmap_stride, sampling_ratio, pool_mode='avg', aligned=True
         )
+        self.featmap_stride = featmap_stride
         self.spatial = spatial
         self.norm_eval = norm_eval
         self.visual_channels = planes * block.expansion
@@ -87,13 +96,17 @@ class RegionEncoder(BaseModule):
                     module.eval()
         return self
 
-    def forward(self, feats: Tensor, boxes: Tensor, image_index: Tensor) -> Tensor:
+    def forward(
+        self, feats: Tensor, boxes: Tensor, image_index: Tensor, canvases: Tensor | None = None
+    ) -> Tensor:
         """Describe boxes.
 
         Args:
             feats: C4 of the B images. Shape (B, C, h, w).
             boxes: xyxy in pixels of the canvas. Shape (n, 4).
             image_index: The image of each box. Shape (n, ).
+            canvases: (height, width) of the canvas that each image has by itself, see
+                :meth:`Geometry.own_canvas`. Shape (B, 2). None: that of the batch.
 
         Returns:
             Shape (n, out_channels).
@@ -106,7 +119,11 @@ class RegionEncoder(BaseModule):
         described = self.layer4(self.pool(feats, rois)).mean((2, 3))
         if not self.spatial:
             return described
-        # Images of a batch share a canvas, so one map is enough.
-        rois = torch.cat((torch.zeros_like(rois[:, :1]), rois[:, 1:]), dim=1)
-        places = self.pool(coordinate_map(tuple(feats.shape[-2:]), feats), rois)
+        shape = tuple(feats.shape[-2:])
+        if canvases is None:
+            sizes = feats.new_tensor(shape).expand(len(feats), 2)
+        else:
+            # Each halving of a map rounds up.
+            sizes = (canvases.to(feats) / self.featmap_stride).ceil()
+        places = self.pool(coordinate_map(shape, sizes), rois)
         return torch.cat((described, places.flatten(1)), dim=1)
