@@ -527,7 +527,7 @@ class GroundingInferencer(BaseInferencer):
                 phrase = sample.phrases[index]['text']
                 about = f'the phrase {phrase!r} in {sample.text!r} is similar to the category of no'
                 if self.model.head.unmatched == 'scores':
-                    warnings.warn(f'{about} proposal: it is matched without them', stacklevel=3)
+                    warnings.warn(f'{about} proposal, and matched without categories', stacklevel=3)
                     continue
                 words = [word for word, _ in self.model.text_encoder.vocabulary.split(phrase)]
                 if not self.model.head.similarity.knows(words):

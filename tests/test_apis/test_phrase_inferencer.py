@@ -242,6 +242,12 @@ def test_a_phrase_that_is_like_no_proposal(files):
     with pytest.warns(UserWarning, match="phrase 'the ball' .* box is a guess"):
         (result,) = inferencer(files.image, '[the ball]', proposals=given)['predictions']
     assert result['phrases'][0]['unmatched'] is True
+    # A model that does without: also if no word is known.
+    inferencer.model.head.unmatched = 'scores'
+    for phrase in ('the ball', 'zxcv'):
+        with pytest.warns(UserWarning, match=f"'{phrase}' .* and matched without categories"):
+            (result,) = inferencer(files.image, f'[{phrase}]', proposals=given)['predictions']
+        assert result['phrases'][0]['unmatched'] is True
 
 
 def test_systems_that_take_no_proposals(toy_files, files, root, tmp_path):

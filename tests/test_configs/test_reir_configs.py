@@ -40,6 +40,9 @@ ABLATIONS = {
     'paper': {
         'model.region_encoder.spatial': True,
         'model.text_encoder.rnn': 'lstm',
+        'model.text_encoder.embed_channels': 2048,
+        'model.text_encoder.channels': 2048,
+        f'{HEAD}.channels': 2048,
         f'{HEAD}.spatial_channels': 98,
         f'{HEAD}.matcher_channels': 256,
         f'{HEAD}.similarity.form': 'paper',

@@ -20,6 +20,7 @@ ABLATIONS = (
     'baseline', 'tsd', 'tsd-str-visual', 'tsd-str', 'tsd-vogn', 'uniform-edges', 'k3', 'k10',
 )  # fmt: skip
 LINEAR = 'linear-matcher'
+REFERIT = f'{BASE}_referit'
 COUNTS = dict(train=6, val=2, test=1)
 
 
@@ -32,7 +33,7 @@ def folder(config_dir):
 def root(tmp_path_factory, folder):
     """Pictures with captions, a detector with random weights, and proposals at random places."""
     root = tmp_path_factory.mktemp('reir') / 'shapes'
-    generate(root, formats=['flickr30k'], counts=COUNTS, size=64, workers=1)
+    generate(root, formats=['flickr30k', 'referit'], counts=COUNTS, size=64, workers=1)
     torch.manual_seed(0)
     detector = MODELS.build(Config.fromfile(folder / 'faster-rcnn_r18_shapes.py').model)
     for name, value in detector.state_dict().items():
@@ -53,7 +54,8 @@ def root(tmp_path_factory, folder):
                     labels=rng.integers(len(THINGS), size=60),
                     scores=np.linspace(0.9, 0.1, 60),
                 )
-                writer.add([(name, own)])
+                # As each of the layouts calls the picture.
+                writer.add([(name, own), (str(int(name)), own)])
     return root
 
 
@@ -78,12 +80,15 @@ def _config(path, root):
 
 
 def _path(folder, name):
-    return folder / (f'ablations/shapes/{BASE}_{name}.py' if name != BASE else f'{BASE}.py')
+    ablation = name in (*ABLATIONS, LINEAR)
+    return folder / (f'ablations/shapes/{BASE}_{name}.py' if ablation else f'{name}.py')
 
 
 def _batch(cfg, count=4):
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    items = [dataset[index] for index in range(0, 5 * count, 5)]
+    # Of four pictures.
+    step = len(dataset) // COUNTS['train']
+    items = [dataset[index] for index in range(0, step * count, step)]
     return {key: [item[key] for item in items] for key in ('inputs', 'data_samples')}
 
 
@@ -135,7 +140,30 @@ def test_numbers_are_those_of_the_data_and_of_the_detector(folder):
     assert encoder.out_channels == cfg.model.head.in_channels
 
 
-@pytest.mark.parametrize('name', [BASE, *ABLATIONS, LINEAR])
+def test_expressions_are_learned_as_at_full_scale(folder):
+    """But for the data and its files, no other setting differs."""
+
+    def settings(base, path):
+        found = differences(folder / f'{base}.py', folder / f'{path}.py')
+        files = ('vocab_file', 'extra_words', 'classes')
+        return {
+            key: value
+            for key, value in found.items()
+            if key.startswith('model') and not key.endswith(files)
+        }
+
+    ours, theirs = settings(BASE, REFERIT), settings(FULL, 'reir_r101_4xb10-80k_referitgame')
+    assert ours == theirs
+    assert ours['model.head.per_image_bn'] is False
+    found = differences(folder / f'{BASE}.py', folder / f'{REFERIT}.py')
+    for key in found:
+        assert key.startswith(('model.head.', *(f'{name}_dataloader.dataset.' for name in COUNTS)))
+    for name in COUNTS:
+        loader = Config.fromfile(folder / f'{REFERIT}.py')[f'{name}_dataloader']
+        assert loader.dataset.split == name
+
+
+@pytest.mark.parametrize('name', [BASE, *ABLATIONS, LINEAR, REFERIT])
 def test_a_config_learns_and_predicts(folder, root, tmp_path, name):
     cfg = _config(_path(folder, name), root)
     torch.manual_seed(0)

@@ -1,10 +1,13 @@
-# The paper's text, wherever the official code differs from it.
+# The paper's text, wherever the official code differs from it. Its proposals are made with
+# extract_proposals.py --boxes rpn.
 _base_ = '../reir_r101_4xb10-80k_flickr30k.py'
 
 model = dict(
     region_encoder=dict(spatial=True),
-    text_encoder=dict(rnn='lstm'),
+    # Sec. 4.2's d, which by Sec. 3.2.1 is that of regions, words and phrases.
+    text_encoder=dict(rnn='lstm', embed_channels=2048, channels=2048),
     head=dict(
+        channels=2048,
         spatial_channels=98,
         matcher_channels=256,
         similarity=dict(form='paper'),

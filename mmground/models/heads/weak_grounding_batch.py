@@ -73,6 +73,24 @@ class RegionBatch:
         shapes = torch.tensor([sample.geometry.img_shape for sample in samples])
         return cls(boxes.to(device), labels.to(device), valid.to(device), shapes.to(device))
 
+    def check_channels(self, visual: int, spatial: int) -> None:
+        """Check how wide the features are.
+
+        Args:
+            visual: ``in_channels`` of the head.
+            spatial: Its ``spatial_channels``.
+
+        Raises:
+            ValueError: If they are not as wide as both.
+        """
+        found = self.features.shape[-1]
+        if found != visual + spatial:
+            raise ValueError(
+                f'regions have {found} channels, but model.head.in_channels is {visual} and '
+                f'model.head.spatial_channels is {spatial}: the latter must be 2 * roi_size ** 2 '
+                'with model.region_encoder.spatial=True, and 0 without'
+            )
+
     def rows(self) -> tuple[Tensor, Tensor]:
         """The proposals without padding, (n, 4), and the image of each, (n, )."""
         return self.boxes[self.valid], self.valid.nonzero()[:, 0]
@@ -106,6 +124,23 @@ class PhraseBatch:
     embeddings: Tensor
     counts: tuple[int, ...]
     semantic: Tensor | None = None
+
+    def check_channels(self, channels: int) -> None:
+        """Check how wide features and embeddings are.
+
+        Args:
+            channels: Of the head.
+
+        Raises:
+            ValueError: If they are not as wide.
+        """
+        widths = (self.features.shape[-1], self.embeddings.shape[-1])
+        if set(widths) != {channels}:
+            raise ValueError(
+                f'model.text_encoder has channels={widths[0]} and embed_channels={widths[1]}, but '
+                f'model.head.channels is {channels}: all three must be equal, because phrases are '
+                'paired with regions, and read by the decoder, without a projection'
+            )
 
     @property
     def owner(self) -> Tensor:

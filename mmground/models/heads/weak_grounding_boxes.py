@@ -1,6 +1,7 @@
 """The boxes that a weakly supervised head finds, of what it computed."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from mmengine.structures import InstanceData
@@ -78,6 +79,23 @@ def pack_boxes(
                 value = value[:, : len(sample.proposals.bboxes)]
             result[name] = sample.geometry.inverse_boxes(value) if 'bboxes' in name else value
     return results
+
+
+def split_graph(weights: Tensor, counts: Sequence[int]) -> list[Tensor]:
+    """The weights of each text's graph.
+
+    Args:
+        weights: Of all P phrases. Edges are within texts. Shape (P, P).
+        counts: Phrases of each text.
+
+    Returns:
+        Per text of N phrases, shape (N, N).
+    """
+    starts = accumulate(counts, initial=0)
+    return [
+        own[:, start : start + len(own)]
+        for own, start in zip(weights.split(counts), starts, strict=False)
+    ]
 
 
 def _moved(stage: Stage, refine: bool) -> Tensor:

@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Protocol
 
 import torch
@@ -23,7 +22,7 @@ from .weak_grounding_batch import (
     WeakGrounding,
     unmatched_phrases,
 )
-from .weak_grounding_boxes import choose_boxes, pack_boxes
+from .weak_grounding_boxes import choose_boxes, pack_boxes, split_graph
 
 STAGES = ('coarse', 'fine')
 
@@ -226,7 +225,8 @@ class WeakGroundingHead(BaseModule):
         Raises:
             ValueError: If the features are not as wide as the head's settings say.
         """
-        self._check_widths(regions, phrases)
+        regions.check_channels(self.in_channels, self.spatial_channels)
+        phrases.check_channels(self.channels)
         own, phrase_statistics = self.phrase_norm(
             phrases.features, phrases.text_index, phrases.num_texts
         )
@@ -248,22 +248,6 @@ class WeakGroundingHead(BaseModule):
             self.phrase_norm.track([phrase_statistics])
             self.visual_norm.track([own for own in passes if own is not None])
         return result
-
-    def _check_widths(self, regions: RegionBatch, phrases: PhraseBatch) -> None:
-        found = regions.features.shape[-1]
-        if found != self.in_channels + self.spatial_channels:
-            raise ValueError(
-                f'regions have {found} channels, but model.head.in_channels is {self.in_channels} '
-                f'and model.head.spatial_channels is {self.spatial_channels}: the latter must be '
-                '2 * roi_size ** 2 with model.region_encoder.spatial=True, and 0 without'
-            )
-        widths = (phrases.features.shape[-1], phrases.embeddings.shape[-1])
-        if set(widths) != {self.channels}:
-            raise ValueError(
-                f'model.text_encoder has channels={widths[0]} and embed_channels={widths[1]}, but '
-                f'model.head.channels is {self.channels}: all three must be equal, because phrases '
-                'are paired with regions, and read by the decoder, without a projection'
-            )
 
     def _embed(
         self, features: Tensor, segment: Tensor, num_segments: int
@@ -551,12 +535,9 @@ class WeakGroundingHead(BaseModule):
         boxes['unmatched'] = result.coarse.unmatched
         results = pack_boxes(boxes, phrases.counts, data_samples, self.test_cfg['keep_candidates'])
         if self.test_cfg['keep_graph'] and result.graph is not None:
-            # Edges are within texts, so the blocks on the diagonal are all there is.
-            rows = result.graph.weights.split(phrases.counts)
-            for found, own, start in zip(
-                results, rows, accumulate(phrases.counts, initial=0), strict=False
-            ):
-                found.graph_weights = own[:, start : start + len(own)]
+            weights = split_graph(result.graph.weights, phrases.counts)
+            for found, own in zip(results, weights, strict=True):
+                found.graph_weights = own
         return results
 
     def predict_by_feat(self, result: WeakGrounding) -> dict[str, Tensor]:

@@ -1,3 +1,5 @@
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -73,6 +75,25 @@ def test_names_of_files(vectors, tmp_path):
         found = similarity(words, torch.tensor([[0, 1]]), torch.tensor([0, 0]))
         own = torch.tensor(np.stack([vectors.of(own)[0].mean(0) for own in words]))
         torch.testing.assert_close(found, own @ own.T)
+
+
+def test_categories_without_a_vector_are_named(vectors, monkeypatch):
+    logged = []
+    monkeypatch.setattr(
+        'mmground.models.heads.semantic_similarity.print_log',
+        lambda message, **kwargs: logged.append((message, kwargs['level'])),
+    )
+    similarity = SemanticSimilarity()
+    similarity.use(vectors, ['dog', 'unicorn', 'fire engine', 'yeti'])
+    ((message, level),) = logged
+    assert message.startswith('2 of 4 categories') and message.endswith(': unicorn, yeti')
+    assert level == logging.WARNING
+    similarity(PHRASES, LABELS, OWNER)
+    similarity.use(vectors, ['dog', 'man'])
+    assert len(logged) == 1
+    with pytest.raises(ValueError, match=r"no name .*'unicorn', 'yeti'.* set model\.head\.simil"):
+        similarity.use(vectors, ['unicorn', 'yeti'])
+    assert similarity.names == ['dog', 'man']
 
 
 def test_errors(vectors):

@@ -136,14 +136,17 @@ def test_training_never_reads_a_box_of_a_phrase(tmp_path):
 
 @pytest.mark.parametrize('bias', [0.0, -40.0])
 @pytest.mark.parametrize('softmax', ['masked', 'plain'])
-def test_a_batch_is_what_its_texts_are_alone(tmp_path, softmax, bias):
-    """Also those of an image of fewer proposals, which are padded."""
-    model = build(tmp_path, softmax=softmax).eval()
+@pytest.mark.parametrize('spatial', [False, True])
+def test_a_batch_is_what_its_texts_are_alone(tmp_path, spatial, softmax, bias):
+    """Also those of a smaller image of fewer proposals, both of which are padded."""
+    cfg = small_reir(tmp_path, spatial_channels=98 if spatial else 0, softmax=softmax)
+    cfg['region_encoder']['spatial'] = spatial
+    torch.manual_seed(0)
+    model = with_vectors(MODELS.build(cfg)).eval()
     torch.nn.init.constant_(model.head.matcher.layers[0].bias, bias)
 
-    # Of one size, because what the padding of images becomes reaches their borders.
     def pairs():
-        found = captions(other_shape=(66, 90))
+        found = captions()
         # All are similar to the phrases, so that only padding could count as 0.
         found[1][1].proposals.labels = torch.tensor([0, 1, 2, 0])
         return found
@@ -244,16 +247,62 @@ def test_boxes_without_refinement_are_proposals(tmp_path):
                     assert min(abs(box - torch.tensor(own)).max() for own in known) < 1e-4
 
 
-def test_a_phrase_without_known_words(tmp_path):
+@pytest.mark.parametrize('softmax', ['masked', 'plain'])
+@pytest.mark.parametrize('unmatched', ['zero', 'scores'])
+def test_a_phrase_without_known_words(tmp_path, unmatched, softmax):
     pair = caption('[is] near [a star]')
-    for unmatched in ('zero', 'scores'):
-        model = build(tmp_path, unmatched=unmatched).eval()
-        with torch.no_grad():
-            (sample,) = model.test_step(batch(pair))
+    model = build(tmp_path, unmatched=unmatched, softmax=softmax).eval()
+    with torch.no_grad():
+        (sample,) = model.test_step(batch(pair))
         found = sample.pred_phrases
-        assert found.unmatched.tolist() == [unmatched == 'zero', False]
-        assert (found.candidate_scores[0].sum() > 0.9) == (unmatched == 'scores')
+        assert found.unmatched.tolist() == [True, False]
+        scores = found.candidate_scores[0]
+        if unmatched == 'scores':
+            assert scores.sum() > 0.9 and scores.std() > 1e-3
+        else:
+            expected = 0 if softmax == 'masked' else 1 / len(scores)
+            torch.testing.assert_close(scores, torch.full_like(scores, expected))
         assert found.bboxes.isfinite().all()
+        assert _losses(model.train(), [pair])['unmatched_phrases'] == 1
+
+
+def test_a_phrase_that_is_unlike_all_proposals(tmp_path):
+    """The paper's s^a may be below 0, which is not similar."""
+    pair = caption('[a red star]', num=4)
+    model = build(tmp_path, similarity=dict(form='paper'), softmax='plain').eval()
+    with torch.no_grad():
+        assert not model.test_step(batch(pair))[0].pred_phrases.unmatched.any()
+        model.head.similarity._categories.neg_()
+        assert model.test_step(batch(pair))[0].pred_phrases.unmatched.all()
+
+
+@pytest.mark.parametrize('softmax', ['masked', 'plain'])
+def test_the_product_of_scores(tmp_path, softmax):
+    """Eq. 11 by loops, also of a phrase that is matched without s^a."""
+    model = build(
+        tmp_path, fusion='scores', unmatched='scores', softmax=softmax, test_cfg=dict(refine=False)
+    ).eval()
+    pair = caption('[is] near [a star]')
+    # All are similar to the second phrase.
+    pair[1].proposals.labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    with torch.no_grad():
+        (sample,) = model.test_step(batch(pair))
+        result = model(**model.data_preprocessor(batch(pair)), mode='tensor')
+    coarse, fine, found = result.coarse, result.fine, sample.pred_phrases
+    for phrase in range(2):
+        products = []
+        for place, proposal in enumerate(result.topk[phrase]):
+            one, two = coarse.scores[phrase, proposal], fine.scores[phrase, place]
+            if phrase == 1:
+                one = one * coarse.semantic[phrase, proposal]
+                two = two * fine.semantic[phrase, place]
+            products.append(one * two)
+        products = torch.stack(products)
+        assert products.std() > 0
+        torch.testing.assert_close(found.scores[phrase], products.max())
+        best = sample.proposals.bboxes[result.topk[phrase, products.argmax()]]
+        torch.testing.assert_close(found.bboxes[phrase], best)
+    assert found.unmatched.tolist() == [True, False]
 
 
 def test_a_checkpoint_carries_both_vocabularies(tmp_path):

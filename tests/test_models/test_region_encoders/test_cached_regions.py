@@ -9,7 +9,8 @@ from processes import run_processes
 from small_ppmn import batch
 from small_reir import caption, captions, small_reir, with_vectors
 
-from mmground.models.region_encoders import RegionFeatureCache
+from mmground.models.heads import RegionBatch
+from mmground.models.region_encoders import RegionFeatureCache, coordinate_map
 from mmground.registry import MODELS
 
 ONE_SIZE = dict(other_shape=(66, 90))
@@ -126,6 +127,43 @@ def test_an_entry_does_not_depend_on_its_batch(tmp_path):
     # Of the four that are there, the one of that many proposals.
     (found,) = (torch.from_numpy(own) for own in kept if own.shape == expected.shape)
     torch.testing.assert_close(found.float(), expected, atol=2e-3, rtol=2e-3)
+
+
+def test_places_do_not_depend_on_the_batch(tmp_path):
+    """Of the same box they are the same beside a larger image, in training, evaluation and cache."""
+    spatial = dict(parts=dict(region_encoder=dict(spatial=True)), spatial_channels=98)
+    plain, cached = _build(tmp_path, **spatial), _build(tmp_path, True, **spatial)
+    pairs = [caption('[a star]', img_shape=(97, 131)), caption('[a ring]', 'b.jpg', (50, 61))]
+
+    def places(model, mode, *pairs):
+        data = model.data_preprocessor(batch(*pairs))
+        boxes, owners = RegionBatch.pack(data['data_samples'], 'cpu').rows()
+        # In place of the head's, to which it gives what describes boxes.
+        setattr(model.head, mode, lambda *args: args[-1](boxes, owners, fixed=True))
+        return model(**data, mode=mode)[:, -98:]
+
+    alone = torch.cat([places(plain, 'loss', pair) for pair in pairs])
+    torch.testing.assert_close(places(plain, 'loss', *pairs), alone)
+    torch.testing.assert_close(places(plain, 'tensor', *pairs), alone)
+    for _ in range(2):
+        torch.testing.assert_close(places(cached, 'loss', *pairs), alone, atol=1e-3, rtol=0)
+    # On the canvas of the batch, the smaller image's would be others.
+    data = plain.data_preprocessor(batch(*pairs))
+    boxes, owners = RegionBatch.pack(data['data_samples'], 'cpu').rows()
+    found = plain.describe_regions(plain.encode_image(data['inputs']), boxes, owners)[:, -98:]
+    torch.testing.assert_close(found[:6], alone[:6])
+    assert (found[6:] - alone[6:]).abs().amax(1).min() > 0.1
+
+
+def test_coordinates_by_hand():
+    found = coordinate_map((3, 4), torch.tensor([[3.0, 4.0], [2.0, 3.0]]))
+    assert found.shape == (2, 2, 3, 4)
+    expected = torch.tensor([-1.0, -1 / 3, 1 / 3])
+    torch.testing.assert_close(found[0, 0], expected[:, None].expand(3, 4))
+    torch.testing.assert_close(found[0, 1], torch.tensor([-1.0, -0.5, 0.0, 0.5]).expand(3, 4))
+    # Past the second one's end, its last row and column.
+    torch.testing.assert_close(found[1, 0], torch.tensor([-1.0, 0, 0])[:, None].expand(3, 4))
+    torch.testing.assert_close(found[1, 1], torch.tensor([-1.0, -1 / 3, 1 / 3, 1 / 3]).expand(3, 4))
 
 
 def test_predictions_do_without(tmp_path):

@@ -87,6 +87,21 @@ def test_regressed_boxes_are_those_of_the_detector(extract, root, faster_rcnn, t
         assert len(found['boxes']) == 7
 
 
+def test_images_without_proposals_are_named(extract, root, faster_rcnn, tmp_path, capsys):
+    cfg = Config.fromfile(faster_rcnn[0])
+    cfg.model.test_cfg.rcnn.score_thr = 1.1
+    paths = write_detector(tmp_path, cfg)
+    out = str(tmp_path / 'p.db')
+    extract([*paths, str(root / 'images/train2017'), '--out', out])
+    names = sorted(images(root, 'train'))
+    printed = capsys.readouterr().out
+    assert f'3 of them have none, and a training stops at their samples: {", ".join(names)}. ' in (
+        printed
+    )
+    assert '--overwrite' in printed
+    assert not any(len(ProposalStore(out)[name]['boxes']) for name in names)
+
+
 def test_rpn_boxes_are_not_moved(root, faster_rcnn, tmp_path):
     extractor = ProposalExtractor(*faster_rcnn, boxes='rpn', num=20)
     model = extractor.model
