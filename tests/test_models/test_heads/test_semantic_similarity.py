@@ -1,4 +1,5 @@
 import logging
+import sys
 
 import numpy as np
 import pytest
@@ -80,7 +81,8 @@ def test_names_of_files(vectors, tmp_path):
 def test_categories_without_a_vector_are_named(vectors, monkeypatch):
     logged = []
     monkeypatch.setattr(
-        'mmground.models.heads.semantic_similarity.print_log',
+        sys.modules[SemanticSimilarity.__module__],
+        'print_log',
         lambda message, **kwargs: logged.append((message, kwargs['level'])),
     )
     similarity = SemanticSimilarity()

@@ -258,7 +258,7 @@ def test_a_phrase_without_known_words(tmp_path, unmatched, softmax):
         assert found.unmatched.tolist() == [True, False]
         scores = found.candidate_scores[0]
         if unmatched == 'scores':
-            assert scores.sum() > 0.9 and scores.std() > 1e-3
+            assert scores.sum() > 0.9 and len(scores.unique()) > 1
         else:
             expected = 0 if softmax == 'masked' else 1 / len(scores)
             torch.testing.assert_close(scores, torch.full_like(scores, expected))

@@ -130,7 +130,7 @@ def test_an_entry_does_not_depend_on_its_batch(tmp_path):
 
 
 def test_places_do_not_depend_on_the_batch(tmp_path):
-    """Of the same box they are the same beside a larger image, in training, evaluation and cache."""
+    """Beside a larger image they are the same, in training, evaluation and cache."""
     spatial = dict(parts=dict(region_encoder=dict(spatial=True)), spatial_channels=98)
     plain, cached = _build(tmp_path, **spatial), _build(tmp_path, True, **spatial)
     pairs = [caption('[a star]', img_shape=(97, 131)), caption('[a ring]', 'b.jpg', (50, 61))]
