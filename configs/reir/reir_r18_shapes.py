@@ -46,6 +46,10 @@ model = dict(
         joint_channels=128,
         # Of one linear layer, F_cls cannot tell apart two things of a kind by the phrase.
         matcher_channels=128,
+        # As the paper: what the coarse stage selects is learned from words directly.
+        rec_stages=['coarse', 'fine'],
+        # A caption has three phrases, which are too few for statistics of their own.
+        per_image_bn=False,
         regressor_channels=64,
         similarity=dict(word_vectors='data/shapes/word_vectors.npz', classes={{_base_.proposals}}),
         graph=dict(edge_channels=128),
@@ -64,7 +68,12 @@ custom_hooks = [
     dict(type='RefinementStartHook', start=188),
 ]
 
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(lr=1e-3))
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(lr=1e-3),
+    # Slower than what learns to read: attention that is sure too early stays where it is.
+    paramwise_cfg=dict(custom_keys={'head.matcher': dict(lr_mult=0.1)}),
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.04, begin=0, end=warmup_iters, by_epoch=False),
     dict(

@@ -9,7 +9,7 @@ expressions = dict(
     pipeline={{_base_.train_pipeline}},
 )
 
-model = dict(head=dict(graph=None, num_relations=0, loss_rel=None, per_image_bn=False))
+model = dict(head=dict(graph=None, num_relations=0, loss_rel=None))
 train_dataloader = dict(dataset=dict(_delete_=True, split='train', **expressions))
 val_dataloader = dict(dataset=dict(_delete_=True, split='val', test_mode=True, **expressions))
 test_dataloader = dict(dataset=dict(_delete_=True, split='test', test_mode=True, **expressions))
