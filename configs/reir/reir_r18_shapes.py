@@ -68,12 +68,7 @@ custom_hooks = [
     dict(type='RefinementStartHook', start=188),
 ]
 
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(lr=1e-3),
-    # Slower than what learns to read: attention that is sure too early stays where it is.
-    paramwise_cfg=dict(custom_keys={'head.matcher': dict(lr_mult=0.1)}),
-)
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.04, begin=0, end=warmup_iters, by_epoch=False),
     dict(
