@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from small_detectors import canvases
 from small_ppmn import write_vocabulary
 
+from mmground.datasets.grounding_shapes.categories import ATTRIBUTES
 from mmground.datasets.grounding_shapes.lexicon import THINGS
 from mmground.engine import FrozenWeightsHook
 from mmground.registry import MODELS
@@ -44,6 +45,7 @@ def _draw(root, split):
                     bbox=[x, y, 24, 20],
                     area=480,
                     iscrowd=0,
+                    attribute_ids=[1 + len(annotations) % len(ATTRIBUTES)],
                     segmentation=[[x, y, x + 24, y, x + 24, y + 20, x, y + 20]],
                 )
             )
@@ -51,7 +53,14 @@ def _draw(root, split):
         images.append(dict(id=index, file_name=name, height=SIZE, width=SIZE))
     categories = [dict(id=number, name=name) for number, name in enumerate(THINGS, 1)]
     (root / f'annotations/instances_{split}2017.json').write_text(
-        json.dumps(dict(images=images, annotations=annotations, categories=categories))
+        json.dumps(
+            dict(
+                images=images,
+                annotations=annotations,
+                categories=categories,
+                attributes=ATTRIBUTES,
+            )
+        )
     )
 
 
@@ -177,6 +186,9 @@ def test_the_detector_of_reir_trains(config_dir, coco_root, tmp_path):
     cfg = Config.fromfile(config_dir / 'reir/faster-rcnn_r18_shapes.py')
     assert set(cfg.train_dataloader.dataset.metainfo.classes) == set(THINGS)
     assert cfg.model.roi_head.bbox_head.num_classes == len(THINGS)
+    names = [attribute['name'] for attribute in ATTRIBUTES]
+    assert list(cfg.train_dataloader.dataset.metainfo.attributes) == names
+    assert cfg.model.roi_head.num_attributes == len(names)
     runner = Runner.from_cfg(_shrink(cfg, coco_root, tmp_path))
     before = {name: value.clone() for name, value in runner.model.named_parameters()}
     runner.train()
