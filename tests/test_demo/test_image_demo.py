@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_detectors import small_faster_rcnn, write_detector
 from small_pbrec import referring_files
 from small_reir import shapes_reir
 
 from mmground.datasets.grounding_shapes import generate
+from mmground.datasets.word_vectors import WordVectors
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / 'demo' / 'image_demo.py'
@@ -137,6 +139,10 @@ def test_points_without_localisers(demo, tmp_path, capsys):
 def test_proposals_of_a_detector_and_relations(demo, tmp_path, config_dir, capsys):
     root = tmp_path / 'shapes'
     generate(root, ['flickr30k'], dict(train=2, val=1, test=1), size=64, seed=2)
+    # All words are similar: whatever categories the detector finds, they are candidates.
+    path = str(root / 'word_vectors.npz')
+    words = WordVectors.load(path).words
+    WordVectors(words, np.random.default_rng(0).random((len(words), 8), np.float32)).save(path)
     files = shapes_reir(tmp_path, root)
     detector = ['--detector', *write_detector(tmp_path, small_faster_rcnn(config_dir))]
     text, out = '[A red ball] near [the box], beside [a star].', tmp_path / 'out'
