@@ -25,7 +25,7 @@ class AttributeCocoDataset(CocoDataset):
         found = super().parse_data_info(dict(raw_data_info, raw_ann_info=[]))
         names = self._attribute_names()
         for annotation in raw_data_info['raw_ann_info']:
-            # None, where mmdet leaves out the annotation.
+            # By itself, because mmdet leaves some annotations out and does not say which.
             alone = super().parse_data_info(dict(raw_data_info, raw_ann_info=[annotation]))
             said = {names.get(number) for number in annotation.get('attribute_ids', ())}
             row = [float(name in said) for name in self.metainfo['attributes']]
