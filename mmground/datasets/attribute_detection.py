@@ -1,3 +1,5 @@
+from functools import cached_property
+
 from mmdet.datasets import CocoDataset
 
 from mmground.registry import DATASETS
@@ -23,7 +25,7 @@ class AttributeCocoDataset(CocoDataset):
             raw_data_info: ``raw_img_info`` and ``raw_ann_info``, as COCO's file has them.
         """
         found = super().parse_data_info(dict(raw_data_info, raw_ann_info=[]))
-        names = self._attribute_names()
+        names = self._attribute_names
         for annotation in raw_data_info['raw_ann_info']:
             # By itself, because mmdet leaves some annotations out and does not say which.
             alone = super().parse_data_info(dict(raw_data_info, raw_ann_info=[annotation]))
@@ -32,6 +34,7 @@ class AttributeCocoDataset(CocoDataset):
             found['instances'] += [dict(own, attributes=row) for own in alone['instances']]
         return found
 
+    @cached_property
     def _attribute_names(self) -> dict[int, str]:
         names = {entry['id']: entry['name'] for entry in self.coco.dataset.get('attributes', ())}
         missing = sorted(set(self.metainfo['attributes']) - set(names.values()))

@@ -1,5 +1,6 @@
 """Where a system is good and where it is not: scores by kind of phrase, and single cases."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,22 +125,18 @@ def score_phrases(results: DumpedResults, protocol: str = 'original') -> ScoredP
         ValueError: If the file is damaged or holds no sample.
     """
     metric = PNGMetric(protocol)
-    sample_ids, texts, areas, categories = {}, [], [], []
-    for sample in results:
-        if sample.sample_id in sample_ids:
-            continue
-        sample_ids[sample.sample_id] = len(sample_ids)
+    sample_ids, texts, areas, categories = [], [], [], []
+    for sample in _each_once(results):
+        sample_ids.append(sample.sample_id)
         metric.process(None, [sample.to_dict()])
         texts += [phrase['text'] for phrase in sample.phrases]
         areas.append(_areas(sample))
         if 'category_ids' in sample.gt_regions:
             last = last_regions(sample.links, len(sample.phrases))
             categories.append(sample.gt_regions.category_ids[last].numpy())
-    if not sample_ids:
-        raise ValueError(f'{results.path}: there is no sample to analyze')
     scored = metric.results
     return ScoredPhrases(
-        list(sample_ids),
+        sample_ids,
         np.repeat(np.arange(len(scored)), [len(result['is_plural']) for result in scored]),
         texts,
         np.concatenate([result['ious'][protocol] for result in scored]),
@@ -162,13 +159,8 @@ def score_expressions(results: DumpedResults, protocol: str = 'original') -> Sco
         ValueError: If the file is damaged or holds no sample.
     """
     metric = ReferringMetric(protocol)
-    seen = set()
-    for sample in results:
-        if sample.sample_id not in seen:
-            seen.add(sample.sample_id)
-            metric.process(None, [sample.to_dict()])
-    if not seen:
-        raise ValueError(f'{results.path}: there is no sample to analyze')
+    for sample in _each_once(results):
+        metric.process(None, [sample.to_dict()])
     expressions = scored_expressions(metric.results, protocol)
     ious = expressions.box_ious if expressions.mask_ious is None else expressions.mask_ious
     if ious is None:
@@ -200,12 +192,9 @@ def score_boxes(results: DumpedResults, target: str = 'union') -> ScoredBoxes:
     """
     metric = PhraseGroundingMetric(target)
     texts = {}
-    for sample in results:
-        if sample.sample_id not in texts:
-            texts[sample.sample_id] = [phrase['text'] for phrase in sample.phrases]
-            metric.process(None, [sample.to_dict()])
-    if not texts:
-        raise ValueError(f'{results.path}: there is no sample to analyze')
+    for sample in _each_once(results):
+        texts[sample.sample_id] = [phrase['text'] for phrase in sample.phrases]
+        metric.process(None, [sample.to_dict()])
     ious, hits, has_box = (
         np.concatenate(values)
         for values in zip(
@@ -223,6 +212,17 @@ def score_boxes(results: DumpedResults, target: str = 'union') -> ScoredBoxes:
         np.where(has_box, ious, np.nan),
         hits,
     )
+
+
+def _each_once(results: DumpedResults) -> Iterator[GroundingDataSample]:
+    """The samples of a file, of which there must be one; the first of those with one id."""
+    seen = set()
+    for sample in results:
+        if sample.sample_id not in seen:
+            seen.add(sample.sample_id)
+            yield sample
+    if not seen:
+        raise ValueError(f'{results.path}: there is no sample to analyze')
 
 
 def _areas(sample: GroundingDataSample) -> np.ndarray:

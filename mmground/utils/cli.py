@@ -36,6 +36,21 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
         help='folder of logs and checkpoints; by default the work_dir of the config, or else '
         './work_dirs/<name of the config file>',
     )
+    add_cfg_options(parser)
+    parser.add_argument(
+        '--launcher', choices=_LAUNCHERS, default='none', help='what started the processes'
+    )
+    add_trust_argument(parser)
+    # Both spellings are passed by launchers: the first by old ones, the second by torch >= 2.0.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``, the same in every tool that reads a config.
+
+    Args:
+        parser: The tool's parser, changed in place.
+    """
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -44,12 +59,6 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
         help='settings that override those of the config, such as train_dataloader.batch_size=4; '
         'a list is written key="[a,b]" or key=a,b, without white space',
     )
-    parser.add_argument(
-        '--launcher', choices=_LAUNCHERS, default='none', help='what started the processes'
-    )
-    add_trust_argument(parser)
-    # Both spellings are passed by launchers: the first by old ones, the second by torch >= 2.0.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def add_trust_argument(parser: argparse.ArgumentParser) -> None:

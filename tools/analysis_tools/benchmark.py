@@ -48,7 +48,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import set_random_seed
@@ -63,7 +63,7 @@ from mmground.models.text_encoders import CLIPTextEncoder
 from mmground.registry import MODELS
 from mmground.structures import Geometry, GroundingDataSample
 from mmground.utils import register_all_modules
-from mmground.utils.cli import check_device, check_file
+from mmground.utils.cli import add_cfg_options, check_device, check_file
 from mmground.utils.measure import call_in_process, peak_memory_mb, reset_peak_memory
 
 _DTYPES = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)
@@ -125,13 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--samples', type=int, default=200, help='of the metric (%(default)s)')
     parser.add_argument('--profile', action='store_true', help='also print the slowest operators')
     parser.add_argument('--out', metavar='FILE.json', help='also write the results to this file')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='settings that override those of the config',
-    )
+    add_cfg_options(parser)
     return parser
 
 

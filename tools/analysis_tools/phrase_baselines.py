@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, set_random_seed
 from mmengine.structures import InstanceData
@@ -32,7 +31,7 @@ from mmground.registry import MODELS
 from mmground.structures import GroundingDataSample
 from mmground.utils import register_all_modules
 from mmground.utils.checkpoint import register_checkpoint_loaders
-from mmground.utils.cli import add_trust_argument, check_device, load_config
+from mmground.utils.cli import add_cfg_options, add_trust_argument, check_device, load_config
 
 NAMES = ('random', 'similarity', 'untrained')
 
@@ -46,13 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--out-dir', help='folder for the predictions')
     parser.add_argument('--seed', type=int, default=0, help='of all that is drawn (%(default)s)')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='settings that override those of the config',
-    )
+    add_cfg_options(parser)
     add_trust_argument(parser)
     parser.set_defaults(work_dir=None, launcher='none', local_rank=0)
     return parser
@@ -108,24 +101,21 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
                 sample.pred_phrases = predicted
                 for metric in outputs[name]:
                     metric.process(None, [sample.to_dict()])
-    measures = {}
+    measures = {name: {} for name in outputs}
     for name, metrics in outputs.items():
         print(f'\n{name}:')
         for metric in metrics:
-            values = metric.evaluate(len(loader.dataset))
-            measures[name] = measures.get(name) or values
+            measures[name] |= metric.evaluate(len(loader.dataset))
     return measures
 
 
 def _similarities(model, samples: Sequence[GroundingDataSample]) -> list[Tensor]:
     """s^a of the phrases of each sample with its proposals, (phrases, proposals)."""
-    text = model.encode_text(samples)
-    found = model.head.phrase_similarities(text, samples).cpu()
+    _, phrases = model.head.pack(model.encode_text(samples), samples)
+    found = phrases.semantic.cpu()
     return [
         own[:, : len(sample.proposals.bboxes)]
-        for own, sample in zip(
-            found.split([len(sample.phrases) for sample in samples]), samples, strict=True
-        )
+        for own, sample in zip(found.split(phrases.counts), samples, strict=True)
     ]
 
 

@@ -28,7 +28,6 @@ from pathlib import Path
 import torch
 from mmdet.apis import inference_detector
 from mmdet.utils import get_test_pipeline_cfg
-from mmengine.config import DictAction
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.utils import track_iter_progress
@@ -43,7 +42,13 @@ from mmground.registry import DATASETS, MODELS
 from mmground.structures import Geometry, GroundingDataSample, phrase_boxes, phrase_masks
 from mmground.utils import register_all_modules
 from mmground.utils.checkpoint import load_weights, read_checkpoint
-from mmground.utils.cli import add_trust_argument, check_device, check_file, load_config
+from mmground.utils.cli import (
+    add_cfg_options,
+    add_trust_argument,
+    check_device,
+    check_file,
+    load_config,
+)
 
 # Masks at the size of the image are compared in portions, to bound the memory.
 _PORTION = 32
@@ -84,13 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--out', metavar='FILE.json', help='also write the results to this file')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='settings that override those of the config',
-    )
+    add_cfg_options(parser)
     add_trust_argument(parser)
     parser.set_defaults(work_dir=None, launcher='none', local_rank=0)
     return parser

@@ -14,7 +14,7 @@ VECTORS_FILE = 'word_vectors.npz'
 
 PUNCTUATION = ('.', ',')
 
-_SYNONYM_NOISE = 0.5
+_OWN_PART = 0.5
 
 
 def write_word_files(root: Path) -> None:
@@ -49,7 +49,7 @@ def word_vectors(words: list[str]) -> WordVectors:
     vectors = np.zeros((len(words), len(words) + len(kinds)), np.float32)
     for number, word in enumerate(words):
         kind = kind_of.get(word)
-        vectors[number, number] = 1.0 if kind is None else _SYNONYM_NOISE
+        vectors[number, number] = 1.0 if kind is None else _OWN_PART
         if kind is not None:
             vectors[number, len(words) + kinds.index(kind)] = 1.0
     return WordVectors(words, vectors)

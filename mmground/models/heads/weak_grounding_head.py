@@ -363,6 +363,21 @@ class WeakGroundingHead(BaseModule):
         """
         return self.relation(context[edges].flatten(1))
 
+    def pack(
+        self, text: TextFeatures, data_samples: Sequence[GroundingDataSample]
+    ) -> tuple[RegionBatch, PhraseBatch]:
+        """Collect proposals and phrases of a batch, and compare their words (s^a, Eq. 3).
+
+        Args:
+            text: The encoded texts, with ``embeddings``.
+            data_samples: Samples with ``proposals``. Nothing else is read of them than of an image
+                without annotations, but for ``relations``.
+        """
+        regions = RegionBatch.pack(data_samples, text.pieces.device)
+        phrases = PhraseBatch.pack(text, data_samples)
+        phrases.semantic = self.similarity(phrases.words, regions.labels, phrases.owner)
+        return regions, phrases
+
     def prepare(
         self,
         text: TextFeatures,
@@ -372,36 +387,17 @@ class WeakGroundingHead(BaseModule):
         """Collect proposals and phrases of a batch, as :meth:`forward` takes them.
 
         Args:
-            text: The encoded texts, with ``embeddings``.
-            data_samples: Samples with ``proposals``. Nothing else is read of them than of an image
-                without annotations, but for ``relations``.
+            text: As of :meth:`pack`.
+            data_samples: As of :meth:`pack`.
             describe: Features of boxes; told of the proposals that they are ``fixed``.
         """
-        regions = RegionBatch.pack(data_samples, text.pieces.device)
-        phrases = PhraseBatch.pack(text, data_samples)
+        regions, phrases = self.pack(text, data_samples)
         boxes, image_index = regions.rows()
         described = describe(boxes, image_index, fixed=True)
         features = described.new_zeros(*regions.valid.shape, described.shape[1])
         features[regions.valid] = described
         regions.features = features
-        phrases.semantic = self.similarity(phrases.words, regions.labels, phrases.owner)
         return regions, phrases
-
-    def phrase_similarities(
-        self, text: TextFeatures, data_samples: Sequence[GroundingDataSample]
-    ) -> Tensor:
-        """s^a (Eq. 3) of the phrases of a batch with the proposals of their images.
-
-        Args:
-            text: The encoded texts, with ``embeddings``.
-            data_samples: Samples with ``proposals``.
-
-        Returns:
-            Shape (P, M).
-        """
-        labels = RegionBatch.pack(data_samples, text.pieces.device).labels
-        phrases = PhraseBatch.pack(text, data_samples)
-        return self.similarity(phrases.words, labels, phrases.owner)
 
     def ground(
         self,
