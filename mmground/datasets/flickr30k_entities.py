@@ -1,3 +1,4 @@
+import logging
 import os.path as osp
 from collections.abc import Iterator
 from typing import ClassVar
@@ -45,8 +46,8 @@ class Flickr30kEntitiesDataset(BaseGroundingDataset):
     Args:
         ann_file: The list of a split's images, see :func:`.flickr30k_files.read_split`.
         relations: File of :class:`RelationFile`. A relation stays if both its phrases do, so the
-            file should have been counted with the same ``keep``. None: the captions have no
-            relations.
+            file should have been counted with the same ``keep``; in training a warning tells
+            where it says that it was not. None: the captions have no relations.
         keep: Which phrases are kept: ``'boxed'``; ``'visual'``, also scenes and others that have
             no box; ``'all'``, also those that are marked as not visual. With the latter two,
             training takes nothing from the annotations of boxes; they are not for evaluation.
@@ -148,6 +149,16 @@ class Flickr30kEntitiesDataset(BaseGroundingDataset):
             path = join_path(self.data_root, path)
         file = RelationFile.load(path)
         self._metainfo['predicates'] = list(file.predicates)
+        counted = file.info.get('keep', self.keep)
+        if counted != self.keep and not self.test_mode:
+            print_log(
+                f'{path}: its predicates were chosen and counted between the phrases of '
+                f'keep={counted!r}, but this data set has keep={self.keep!r}: the weights of '
+                'relations are not those of its training; write the file anew with '
+                f'tools/dataset_converters/parse_relations.py --keep {self.keep}',
+                logger='current',
+                level=logging.WARNING,
+            )
         return file
 
     def _load_image(

@@ -22,7 +22,8 @@ class RelationFile:
         predicates: Names of the relations that are told apart.
         counts: Of how many pairs of phrases each is in training.
         relations: By image and caption.
-        info: Where it comes from.
+        info: Where it comes from; ``keep`` tells between which phrases predicates were counted, see
+            :class:`Flickr30kEntitiesDataset`.
         path: Its file, for errors.
     """
 
@@ -52,12 +53,14 @@ class RelationFile:
             isinstance(content.get(key), kind) for key, kind in kinds.items()
         ):
             raise ValueError(f'{path}: expected an object with {list(kinds)}; {remedy}')
+        if not isinstance(content.setdefault('info', {}), dict):
+            raise ValueError(f'{path}: info is not an object; {remedy}')
         if len(content['predicates']) != len(content['counts']):
             raise ValueError(
                 f'{path}: there are {len(content["predicates"])} predicates and '
                 f'{len(content["counts"])} counts; {remedy}'
             )
-        return cls(**{key: content[key] for key in kinds}, info=content.get('info', {}), path=path)
+        return cls(**{key: content[key] for key in (*kinds, 'info')}, path=path)
 
     def save(self, path: str) -> None:
         """Write the file."""

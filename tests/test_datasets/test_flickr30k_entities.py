@@ -121,6 +121,25 @@ def test_counts_of_predicates():
     assert count_predicates(captions, 4) == [1, 0, 2, 0]
 
 
+@pytest.mark.parametrize('counted', [None, 'boxed', 'visual'])
+def test_relations_counted_between_other_phrases(root, monkeypatch, counted):
+    content = flickr_relations()
+    if counted is not None:
+        content['info'] = dict(keep=counted)
+    Path(root, 'relations.json').write_text(json.dumps(content))
+    warned = []
+    monkeypatch.setattr(
+        'mmground.datasets.flickr30k_entities.print_log',
+        lambda text, logger, level=None: warned.append(text) if level is not None else None,
+    )
+    relations = dict(relations='relations.json')
+    for settings in (dict(), dict(keep='visual'), dict(test_mode=True)):
+        load(root, **relations, **settings)
+    own = dict(boxed='visual', visual='boxed').get(counted)
+    assert len(warned) == (own is not None)
+    assert all(f'--keep {own}' in text for text in warned)
+
+
 def test_without_relations(root):
     record = records(load(root))[0]
     assert record['relations'] == [] and record['num_predicates'] == 0
@@ -253,6 +272,7 @@ def test_malformed_split(tmp_path, text, problem):
         (lambda c: c['relations']['1000'][0].append([1, 0]), 'is malformed'),
         (lambda c: c['counts'].pop(), '3 predicates and 2 counts'),
         (lambda c: c.pop('predicates'), 'expected an object with'),
+        (lambda c: c.update(info=[]), 'info is not an object'),
     ],
 )
 def test_malformed_relations(root, change, problem):
