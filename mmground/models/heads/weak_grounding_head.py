@@ -77,7 +77,8 @@ class WeakGroundingHead(BaseModule):
         fine_context: What z^f is weighted with: ``'fused'``, as the official code, or ``'fine'``,
             as the paper.
         fusion: What Eq. 11 multiplies at inference: the ``'attention'`` of both stages, as the
-            official code, or their ``'scores'``, as the paper.
+            official code, or their ``'scores'``, as the paper, where two negative ones are a
+            positive one.
         per_image_bn: Whether batch normalisation in training has statistics for each image and
             each text, as the official code, or for the batch.
         single_phrase_bn: See ``single_row`` of :class:`SegmentBatchNorm1d`: what normalises the
