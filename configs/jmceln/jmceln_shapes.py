@@ -9,7 +9,7 @@ _base_ = [
 embed_dim = {{_base_.embed_dim}}
 channels = 64
 image_size = 192
-max_iters = 1600
+max_iters = 1300
 warmup_iters = 50
 # What tools/train.py writes for clip_shapes.py.
 clip_checkpoint = 'work_dirs/clip_shapes/iter_1200.pth'
