@@ -22,7 +22,7 @@ def small_clip():
             num_layers=2,
             num_heads=2,
             embed_dim=24,
-            context_length=8,
+            max_length=8,
             max_positions=12,
         ),
     )

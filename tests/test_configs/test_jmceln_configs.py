@@ -115,7 +115,7 @@ def test_the_recipe_is_the_papers(folder):
         assert letterbox == dict(type='Letterbox', size=416, interpolation='bicubic')
     assert cfg.train_cfg.max_epochs == 60
     assert cfg.sync_bn == 'torch'
-    assert cfg.model.text_encoder.context_length == 30
+    assert cfg.model.text_encoder.max_length == 30
     head = cfg.model.head
     fixed = dict(channels=1024, num_stages=6, num_contexts=20, num_heads=8)
     assert {name: head[name] for name in fixed} == fixed

@@ -126,7 +126,7 @@ def test_tokenizer(encoders, parity):
     tokens = json.loads((parity.root / 'tokens.json').read_text())
     assert (tokens['start_id'], tokens['end_id']) == (START_ID, END_ID)
     encoder = encoders['text_encoder']
-    assert encoder.context_length == tokens['context_length']
+    assert encoder.max_length == tokens['context_length']
     phrases = tokens['phrases']
     texts = [phrase['text'] for phrase in phrases]
     assert [len(clip_pieces(text)) for text in texts] == [own['pieces'] for own in phrases]

@@ -40,7 +40,7 @@ import inspect
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -59,7 +59,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmground.datasets.word_vectors import WordVectors
 from mmground.engine.hooks import checkpoint_activations
-from mmground.models.text_encoders import CLIPTextEncoder
 from mmground.registry import MODELS
 from mmground.structures import Geometry, GroundingDataSample
 from mmground.utils import register_all_modules
@@ -451,12 +450,14 @@ def _batch(cfg: Config, args: argparse.Namespace, phrases: int, **kwargs) -> dic
 
 def _longest_text(cfg: Config) -> int:
     """Words that the text encoder reads, if each is one piece."""
-    settings = cfg.model.text_encoder
-    encoder = MODELS.get(settings.type)
-    name = 'context_length' if encoder is CLIPTextEncoder else 'max_length'
-    length = settings.get(name, inspect.signature(encoder).parameters[name].default)
+    default = _settings_of(cfg.model.text_encoder)['max_length'].default
     # Start and end are pieces, too.
-    return length - 2
+    return cfg.model.text_encoder.get('max_length', default) - 2
+
+
+def _settings_of(cfg: dict) -> Mapping[str, inspect.Parameter]:
+    """What the class of a model's part can be told."""
+    return inspect.signature(MODELS.get(cfg['type'])).parameters
 
 
 def _build(cfg: Config, args: argparse.Namespace, phrases: int) -> tuple[nn.Module, dict]:
@@ -464,7 +465,7 @@ def _build(cfg: Config, args: argparse.Namespace, phrases: int) -> tuple[nn.Modu
     with TemporaryDirectory() as folder:
         vocab_file = Path(folder) / 'vocab.txt'
         vocab_file.write_text('\n'.join(['[PAD]', '[UNK]', '[CLS]', '[SEP]', ',', *_WORDS]))
-        if MODELS.get(cfg.model.text_encoder.type) is not CLIPTextEncoder:
+        if 'vocab_file' in _settings_of(cfg.model.text_encoder):
             cfg.model.text_encoder.vocab_file = str(vocab_file)
         if _chooses_proposals(cfg):
             model = _build_weak(cfg, vocab_file).to(args.device)

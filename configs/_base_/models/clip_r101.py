@@ -17,7 +17,7 @@ model = dict(
     text_encoder=dict(
         type='CLIPTextEncoder',
         embed_dim=512,
-        context_length=30,
+        max_length=30,
         init_cfg=dict(
             type='Pretrained', checkpoint='data/clip-rn101/clip.pth', prefix='text_encoder'
         ),

@@ -32,9 +32,9 @@ class CLIPTextEncoder(BaseModule):
         num_heads: Attention heads of each layer.
         embed_dim: Channels D of the feature of a text. CLIP has 512 with its ResNet-101, 1024
             with its ResNet-50.
-        context_length: Longest input in pieces, start and end included; the rest of a text is
+        max_length: Longest input in pieces, start and end included; the rest of a text is
             cut off, which is logged once and marked in the features.
-        max_positions: Rows of the position embedding table. Those behind ``context_length`` are
+        max_positions: Rows of the position embedding table. Those behind ``max_length`` are
             kept as they stand in the checkpoint and get no gradient.
         init_cfg: Initialisation, such as ``dict(type='Pretrained', checkpoint=...)``.
 
@@ -43,7 +43,7 @@ class CLIPTextEncoder(BaseModule):
         sentence_channels: D.
 
     Raises:
-        ValueError: If ``context_length`` is below 2 or exceeds the positions.
+        ValueError: If ``max_length`` is below 2 or exceeds the positions.
     """
 
     def __init__(
@@ -52,17 +52,17 @@ class CLIPTextEncoder(BaseModule):
         num_layers: int = 12,
         num_heads: int = 8,
         embed_dim: int = 512,
-        context_length: int = 30,
+        max_length: int = 30,
         max_positions: int = 77,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if not 2 <= context_length <= max_positions:
+        if not 2 <= max_length <= max_positions:
             raise ValueError(
-                f'context_length ({context_length}) must be 2, for start and end, to '
+                f'max_length ({max_length}) must be 2, for start and end, to '
                 f'{max_positions}, the positions of the encoder'
             )
-        self.context_length = context_length
+        self.max_length = max_length
         self.out_channels = hidden_size
         self.sentence_channels = embed_dim
         self._told_of_truncation = False
@@ -105,14 +105,14 @@ class CLIPTextEncoder(BaseModule):
             device.
         """
         found = [clip_pieces(text) for text in texts]
-        most = self.context_length - 2
+        most = self.max_length - 2
         truncated = [len(pieces) > most for pieces in found]
         if any(truncated) and not self._told_of_truncation:
             self._told_of_truncation = True
             print_log(
-                f'the text {texts[truncated.index(True)]!r} has more than {self.context_length} '
+                f'the text {texts[truncated.index(True)]!r} has more than {self.max_length} '
                 'pieces, start and end included: the rest is cut off. This is said once; raise '
-                'model.text_encoder.context_length to read such texts whole',
+                'model.text_encoder.max_length to read such texts whole',
                 logger='current',
                 level=logging.WARNING,
             )

@@ -6,9 +6,7 @@ from mmground.models.text_encoders import CLIPTextEncoder
 from mmground.models.text_encoders.clip_tokenizer import END_ID, START_ID
 from mmground.registry import MODELS
 
-SIZES = dict(
-    hidden_size=16, num_layers=2, num_heads=2, embed_dim=6, context_length=8, max_positions=12
-)
+SIZES = dict(hidden_size=16, num_layers=2, num_heads=2, embed_dim=6, max_length=8, max_positions=12)
 
 
 @pytest.fixture(scope='module')
@@ -122,7 +120,7 @@ def test_truncated_texts_are_marked_and_told_once(monkeypatch):
     assert encoder(['ring ' * 7]).truncated.tolist() == [True]
     (message,) = told
     assert 'star star' in message and 'more than 8 pieces' in message
-    assert 'model.text_encoder.context_length' in message
+    assert 'model.text_encoder.max_length' in message
 
 
 def test_every_parameter_learns():
@@ -154,5 +152,5 @@ def test_initialisation_is_of_clips_scale():
 
 @pytest.mark.parametrize('length', [1, 13])
 def test_lengths_that_do_not_fit(length):
-    with pytest.raises(ValueError, match=rf'context_length \({length}\) must be 2.* to 12'):
-        CLIPTextEncoder(**SIZES | dict(context_length=length))
+    with pytest.raises(ValueError, match=rf'max_length \({length}\) must be 2.* to 12'):
+        CLIPTextEncoder(**SIZES | dict(max_length=length))
