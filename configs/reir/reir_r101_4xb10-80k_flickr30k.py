@@ -6,12 +6,15 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
+# Proposals carry the names of their detector's categories.
+model = dict(head=dict(similarity=dict(classes={{_base_.proposals}})))
 custom_hooks = [
     dict(type='FiniteLossHook'),
     dict(type='FrozenWeightsHook'),
     dict(type='ExactResumeHook'),
     dict(type='BroadcastBuffersHook'),
     dict(type='RefinementStartHook', start=7501),
+    dict(type='ProposalCategoriesHook'),
 ]
 default_hooks = dict(
     checkpoint=dict(by_epoch=False, interval=2500, save_best='phrases/Acc@0.5', rule='greater')

@@ -15,7 +15,7 @@ model = dict(
         num_relations=0,
         loss_rel=None,
         per_image_bn=False,
-        similarity=dict(classes='data/refcoco/proposals_refclef.db'),
+        similarity=dict(classes={{_base_.proposals}}),
         decoder=dict(vocab_file='data/refcoco/phrase_vocab_refclef.txt'),
     ),
 )
@@ -25,6 +25,7 @@ custom_hooks = [
     dict(type='ExactResumeHook'),
     dict(type='BroadcastBuffersHook'),
     dict(type='RefinementStartHook', start=7501),
+    dict(type='ProposalCategoriesHook'),
 ]
 default_hooks = dict(
     checkpoint=dict(by_epoch=False, interval=2500, save_best='phrases/Acc@0.5', rule='greater')

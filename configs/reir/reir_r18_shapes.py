@@ -66,6 +66,7 @@ custom_hooks = [
     dict(type='BroadcastBuffersHook'),
     # As late in the training as in the paper's.
     dict(type='RefinementStartHook', start=188),
+    dict(type='ProposalCategoriesHook'),
 ]
 
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(lr=1e-3))

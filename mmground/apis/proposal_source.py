@@ -8,7 +8,8 @@ import numpy as np
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 
-from mmground.datasets.transforms import LoadProposals
+from mmground.datasets.proposal_store import check_same_classes
+from mmground.datasets.transforms.proposals import LoadProposals, clip_proposals
 from mmground.datasets.word_vectors import read_names
 
 from .proposal_extractor import BOXES, ProposalExtractor
@@ -43,10 +44,12 @@ class ProposalSource:
         self._look_up = None
         if isinstance(source, str | Path):
             self._look_up = LoadProposals(str(source), num)
-            self._check_classes(self._look_up.store.header['classes'], f'{source}: the proposals')
+            theirs = self._look_up.store.header['classes']
+            check_same_classes(self.classes, theirs, f'{source}: the proposals')
         elif self._detector is not None:
             header = self._detector.header
-            self._check_classes(header['classes'], f'the detector {header["detector"]}')
+            what = f'the detector {header["detector"]}'
+            check_same_classes(self.classes, header['classes'], what)
         elif source is not None:
             raise TypeError(
                 f'proposals must be a file or a ProposalExtractor, got {type(source).__name__}'
@@ -75,13 +78,7 @@ class ProposalSource:
         found = []
         for image, own in zip(images, given, strict=True):
             own = self._of_file(image) if own is None else own
-            height, width = image['img'].shape[:2]
-            own['boxes'] = own['boxes'].clip(0, np.array([width, height] * 2, np.float32))
-            if not (own['boxes'][:, :2] < own['boxes'][:, 2:]).all():
-                raise ValueError(
-                    f'a proposal lies outside of {_name(image)}, which has {width} x {height} '
-                    'pixels: are the proposals of another image?'
-                )
+            own['boxes'] = clip_proposals(own['boxes'], image['img'].shape[:2], _name(image))
             if not len(own['boxes']):
                 raise ValueError(
                     f'there are no proposals for {_name(image)}: lower the score threshold of the '
@@ -149,21 +146,6 @@ class ProposalSource:
             )
         record = dict(img_id=Path(image['img_path']).stem, sample_id=image['sample_id'])
         return self._look_up(record)['proposals']
-
-    def _check_classes(self, theirs: Sequence[str], what: str) -> None:
-        ours, theirs = ([name.lower() for name in names] for names in (self.classes, theirs))
-        if ours == theirs:
-            return
-        place = next(
-            (i for i, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]),
-            min(len(ours), len(theirs)),
-        )
-        one, two = (repr(own[place]) if place < len(own) else 'none' for own in (theirs, ours))
-        raise ValueError(
-            f'{what} have other categories than the model: {len(theirs)} and {len(ours)}, of which '
-            f'number {place} is {one} and {two}. Use the detector of the training, or set '
-            "model.head.similarity.classes to this one's names"
-        )
 
 
 def add_proposal_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .rename import add_batch_counters, rename_keys, strip_prefix
+from .rename import add_batch_counters, rename_keys, weights_of
 
 _WB = r'(weight|bias)'
 _NORM = r'(weight|bias|running_mean|running_var)'
@@ -88,7 +88,7 @@ def convert_fcos(checkpoint: Mapping) -> tuple[dict[str, Tensor], list[str]]:
     Raises:
         ValueError: If the layout is another.
     """
-    weights = _weights_of(checkpoint)
+    weights = weights_of(checkpoint)
     official = any(name.startswith('rpn.head.') for name in weights)
     renamed, dropped = rename_keys(weights, _OFFICIAL_FCOS if official else _MMDET_FCOS)
     if not any(name.startswith(f'{_BOX}bbox_head.conv_centerness.') for name in renamed):
@@ -114,19 +114,7 @@ def convert_solo(checkpoint: Mapping) -> tuple[dict[str, Tensor], list[str]]:
     Raises:
         ValueError: If the layout is another.
     """
-    renamed, dropped = rename_keys(_weights_of(checkpoint), _SOLO)
+    renamed, dropped = rename_keys(weights_of(checkpoint), _SOLO)
     if not any(name.startswith(f'{_MASK}mask_head.conv_mask_list.') for name in renamed):
         raise ValueError('it has no kernel for each cell of a grid, so it is another detector')
     return renamed, dropped
-
-
-def _weights_of(checkpoint: Mapping) -> dict[str, Tensor]:
-    weights = checkpoint
-    for key in ('model', 'state_dict'):
-        if isinstance(checkpoint.get(key), Mapping):
-            weights = checkpoint[key]
-    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(
-            "it holds no weights, neither as 'model' or 'state_dict' nor by themselves"
-        )
-    return strip_prefix(weights, 'module.')

@@ -3,7 +3,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .rename import add_batch_counters, rename_keys, strip_prefix
+from .rename import add_batch_counters, rename_keys, weights_of
 
 _NORM = r'(weight|bias|running_mean|running_var|num_batches_tracked)'
 _WB = r'(weight|bias)'
@@ -64,7 +64,7 @@ def convert_reir(checkpoint: Mapping) -> tuple[dict[str, Tensor], list[str]]:
         ValueError: If it is of another layout, or the copies of a weight differ.
     """
     weights, dropped, differing = {}, [], []
-    for name, value in _weights_of(checkpoint).items():
+    for name, value in weights_of(checkpoint).items():
         own = name
         for prefix, common in _COPIES:
             if name.startswith(prefix):
@@ -100,7 +100,7 @@ def convert_bottom_up(checkpoint: Mapping) -> tuple[dict[str, Tensor], list[str]
     Raises:
         ValueError: If it is of another layout.
     """
-    renamed, dropped = rename_keys(_weights_of(checkpoint), _BACKBONE, _DEAD)
+    renamed, dropped = rename_keys(weights_of(checkpoint), _BACKBONE, _DEAD)
     add_missing_counters(renamed)
     return renamed, dropped
 
@@ -110,13 +110,3 @@ def add_missing_counters(weights: dict[str, Tensor]) -> None:
     own = {name: value for name, value in weights.items() if name.endswith('_batches_tracked')}
     add_batch_counters(weights)
     weights |= own
-
-
-def _weights_of(checkpoint: Mapping) -> dict[str, Tensor]:
-    weights = checkpoint
-    for key in ('model', 'state_dict'):
-        if isinstance(checkpoint.get(key), Mapping):
-            weights = checkpoint[key]
-    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError("it holds no weights, neither as 'model' nor by themselves")
-    return strip_prefix(weights, 'module.')

@@ -46,6 +46,26 @@ def rename_keys(
     return renamed, dropped
 
 
+def weights_of(checkpoint: Mapping) -> dict[str, Tensor]:
+    """The weights of a loaded file, without the prefix of a distributed model.
+
+    Args:
+        checkpoint: With ``model`` or ``state_dict``, or the weights alone.
+
+    Raises:
+        ValueError: If it holds none.
+    """
+    weights = checkpoint
+    for key in ('model', 'state_dict'):
+        if isinstance(checkpoint.get(key), Mapping):
+            weights = checkpoint[key]
+    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ValueError(
+            "it holds no weights, neither as 'model' or 'state_dict' nor by themselves"
+        )
+    return strip_prefix(weights, 'module.')
+
+
 def strip_prefix(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Remove a prefix, such as that of a distributed wrapper, where all names have it."""
     if all(name.startswith(prefix) for name in state_dict):

@@ -7,6 +7,7 @@ from pathlib import Path
 from .check_report import CheckReport, check_files, decode_records
 from .flickr30k_files import (
     CAPTIONS_PER_IMAGE,
+    FOLDERS,
     NOT_VISUAL,
     PUBLISHED_IMAGES,
     ChainBoxes,
@@ -68,12 +69,12 @@ def check_flickr30k(
         report.add('unusable lists', str(error))
         return report
     report.counts = dict(images=len(names), captions=0, phrases=0, boxed=0)
-    folder = root / 'flickr30k-images' if image_folder is None else Path(image_folder)
+    folder = root / FOLDERS['img_path'] if image_folder is None else Path(image_folder)
     records = []
     for name in names:
         try:
-            captions = read_captions(str(root / 'Sentences' / f'{name}.txt'))
-            annotated = read_boxes(str(root / 'Annotations' / f'{name}.xml'))
+            captions = read_captions(str(root / FOLDERS['sentences'] / f'{name}.txt'))
+            annotated = read_boxes(str(root / FOLDERS['boxes'] / f'{name}.xml'))
         except (FileNotFoundError, ValueError) as error:
             report.add('unusable annotation files', str(error))
             continue

@@ -10,6 +10,7 @@ from mmground.registry import DATASETS
 
 from .base_grounding import BaseGroundingDataset
 from .flickr30k_files import (
+    FOLDERS,
     KEEP,
     NOT_VISUAL,
     ChainBoxes,
@@ -25,7 +26,6 @@ from .flickr30k_files import (
 from .relation_file import Relation, RelationFile
 
 _BOXES = ('union', 'all')
-_FOLDERS = dict(img_path='flickr30k-images', sentences='Sentences', boxes='Annotations')
 
 
 @DATASETS.register_module()
@@ -108,7 +108,7 @@ class Flickr30kEntitiesDataset(BaseGroundingDataset):
         super().__init__(
             ann_file=ann_file,
             data_root=data_root,
-            data_prefix={**_FOLDERS, **(data_prefix or {})},
+            data_prefix={**FOLDERS, **(data_prefix or {})},
             test_mode=test_mode,
             **kwargs,
         )

@@ -13,6 +13,9 @@ from xml.etree import ElementTree
 
 from .malformed import malformed
 
+FOLDERS = dict(img_path='flickr30k-images', sentences='Sentences', boxes='Annotations')
+"""Where images, captions and boxes are, below the data's folder."""
+
 NOT_VISUAL = '0'
 """The chain of phrases that refer to nothing that could be seen."""
 
@@ -155,9 +158,10 @@ def read_captions(path: str) -> list[MarkedCaption]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no text, or a line has malformed mark-up.
     """
-    lines = _read_text(path, 'the file of sentences').rstrip().splitlines()
+    text = _read_text(path, 'the file of sentences').rstrip()
     captions = []
-    for number, line in enumerate(lines, start=1):
+    # Lines end with a line feed alone: a caption may hold what Unicode calls a separator of lines.
+    for number, line in enumerate(text.split('\n') if text else (), start=1):
         try:
             captions.append(parse_caption(line))
         except ValueError as error:
@@ -246,7 +250,7 @@ def read_split(path: str) -> list[tuple[str, int | None]]:
         ValueError: If a line is neither, or comes twice.
     """
     entries: dict[tuple[str, int | None], int] = {}
-    for number, line in enumerate(_read_text(path, 'the list of images').splitlines(), start=1):
+    for number, line in enumerate(_read_text(path, 'the list of images').split('\n'), start=1):
         fields = line.split()
         if not fields:
             continue

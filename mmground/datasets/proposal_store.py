@@ -1,8 +1,8 @@
 import json
 import os
 import sqlite3
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -55,6 +55,12 @@ class ProposalStore:
         try:
             self.header = _read_header(self._connect())
         except (sqlite3.Error, ValueError) as error:
+            if Path(f'{path}-journal').exists():
+                # Only a writer may undo what was half written.
+                raise ValueError(
+                    f'{path}: its writer was interrupted; run it again with the same arguments, '
+                    'and it goes on'
+                ) from error
             raise ValueError(
                 f'{path}: the file holds no proposals ({error}); it is damaged or another file: '
                 f'{_REMEDY}'
@@ -138,6 +144,7 @@ class ProposalWriter:
         if overwrite:
             target.unlink(missing_ok=True)
         if target.exists():
+            _undo_half_written(target)
             self._check_same()
         target.parent.mkdir(parents=True, exist_ok=True)
         is_new = not target.exists()
@@ -160,8 +167,9 @@ class ProposalWriter:
         )
         if different:
             raise ValueError(
-                f'{self.path}: the file has proposals made otherwise ({", ".join(different)}), '
-                'which cannot be mixed with these; give another file, or overwrite it'
+                f'{self.path}: the file has proposals made otherwise ({", ".join(different)}), by '
+                'another detector, other weights of it or other settings, which cannot be mixed '
+                'with these; give another file, or replace it (--overwrite)'
             )
 
     def __enter__(self) -> 'ProposalWriter':
@@ -214,6 +222,39 @@ class ProposalWriter:
             )
         arrays = zip((boxes, labels, scores), _TYPES.values(), strict=True)
         return [np.ascontiguousarray(array, dtype).tobytes() for array, dtype in arrays]
+
+
+def check_same_classes(ours: Sequence[str], theirs: Sequence[str], what: str) -> None:
+    """Check that proposals carry the categories that a model knows.
+
+    Args:
+        ours: Names that the model has for labels, in their order.
+        theirs: Those of the proposals.
+        what: Where the proposals come from, for the error.
+
+    Raises:
+        ValueError: If they differ in more than upper and lower case.
+    """
+    ours, theirs = ([name.lower() for name in names] for names in (ours, theirs))
+    if ours == theirs:
+        return
+    place = next(
+        (i for i, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]),
+        min(len(ours), len(theirs)),
+    )
+    one, two = (repr(own[place]) if place < len(own) else 'none' for own in (theirs, ours))
+    raise ValueError(
+        f'{what} have other categories than the model: {len(theirs)} and {len(ours)}, of which '
+        f'number {place} is {one} and {two}. Use the detector of the training, or set '
+        "model.head.similarity.classes to this one's names"
+    )
+
+
+def _undo_half_written(path: Path) -> None:
+    """What a killed process was about to write is undone by the first reader that may write."""
+    with closing(sqlite3.connect(path)) as connection, suppress(sqlite3.Error):
+        # Whether it is a store is checked later.
+        connection.execute('SELECT COUNT(*) FROM header').fetchone()
 
 
 def _read_header(connection: sqlite3.Connection) -> dict:

@@ -134,9 +134,10 @@ def read_names(path: str) -> list[str]:
         ValueError: If a line is blank or there is none.
     """
     try:
-        lines = Path(path).read_text(encoding='utf-8').splitlines()
+        text = Path(path).read_text(encoding='utf-8')
     except FileNotFoundError as error:
         raise FileNotFoundError(f'{path}: the file of names does not exist') from error
+    lines = text.removesuffix('\n').split('\n')
     names = [line.split(',')[0].strip() for line in lines]
     if not names or not all(names):
         place = names.index('') + 1 if names else 1

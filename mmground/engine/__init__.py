@@ -6,6 +6,8 @@ from .hooks import (
     FiniteLossHook,
     FrozenWeightsHook,
     GroundingVisualizationHook,
+    MainProcessLoggerHook,
+    ProposalCategoriesHook,
     RefinementStartHook,
 )
 from .optim_wrappers import CPUAmpOptimWrapper
@@ -20,6 +22,8 @@ __all__ = [
     'FiniteLossHook',
     'FrozenWeightsHook',
     'GroundingVisualizationHook',
+    'MainProcessLoggerHook',
     'PartMultiStepLR',
+    'ProposalCategoriesHook',
     'RefinementStartHook',
 ]

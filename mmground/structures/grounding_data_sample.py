@@ -33,12 +33,13 @@ class GroundingDataSample(BaseDataElement):
         - ``relations`` (Tensor): Pairs (subject phrase, object phrase), (E, 2), int64.
           ``relation_labels``: which predicates hold of each pair, (E, R), bool; of some it is
           only known that they are related.
-        - ``proposals`` (InstanceData): What a detector found in the image, the best first.
+        - ``proposals`` (InstanceData): What a detector found in the image, the best first
+          unless their file has another order.
           ``bboxes``: (M, 4), xyxy in pixels of the original image. ``labels``: (M, ), int64,
           indices of the detector's classes. ``scores``: (M, ).
         - ``pred_phrases`` (InstanceData): Element i is phrase i, in the original image's
           coordinates. ``masks``: bool, (N, ori_h, ori_w). ``bboxes``: (N, 4), xyxy.
-          ``scores``: (N, ) in [0, 1]. ``dropped``: bool, (N, ), phrases that the text
+          ``scores``: (N, ), mostly in [0, 1]. ``dropped``: bool, (N, ), phrases that the text
           encoder could not read; ``truncated``: bool, (N, ), those that it cut off.
           ``grid_probs``: (N, h, w), probabilities on the network's grid. A system sets what
           it predicts. Those that score the points of a grid for a task, ``rec`` or ``res``, also

@@ -140,6 +140,15 @@ def test_relations_counted_between_other_phrases(root, monkeypatch, counted):
     assert all(f'--keep {own}' in text for text in warned)
 
 
+def test_only_a_line_feed_ends_a_line(tmp_path):
+    path = tmp_path / '1.txt'
+    texts = ['[/EN#1/people A man] here', '[/EN#2/other A\x85cap\u2028] on', 'a bird']
+    path.write_bytes('\r\n'.join(texts).encode() + b'\r\n\r\n')
+    assert [len(caption.phrases) for caption in read_captions(str(path))] == [1, 1, 0]
+    path.write_text('')
+    assert read_captions(str(path)) == []
+
+
 def test_without_relations(root):
     record = records(load(root))[0]
     assert record['relations'] == [] and record['num_predicates'] == 0

@@ -1,6 +1,9 @@
 import multiprocessing
+import os
 import pickle
+import signal
 import sqlite3
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,6 +84,32 @@ def test_an_interrupted_file_is_continued(path):
         with pytest.raises(ValueError, match="added twice, among \\['d', 'b'\\]"):
             writer.add([('d', proposals(2)), ('b', proposals(2))])
     assert ProposalStore(path).img_ids() == ['a', 'b']
+
+
+def _write_half(path):
+    writer = ProposalWriter(path, HEADER)
+    writer.add([('a', proposals())])
+    connection = writer._connection
+    # More than what is kept in memory, so that a part is in the file.
+    connection.execute('PRAGMA cache_size = 10')
+    rows = ((f'half {i}', b'0' * 4000, b'', b'') for i in range(200))
+    connection.executemany('INSERT INTO proposals VALUES (?, ?, ?, ?)', rows)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_file_whose_writer_was_killed_is_continued(path):
+    process = multiprocessing.get_context('spawn').Process(target=_write_half, args=(path,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert Path(f'{path}-journal').exists()
+    with pytest.raises(ValueError, match='its writer was interrupted; run it again'):
+        ProposalStore(path)
+    with ProposalWriter(path, HEADER) as writer:
+        assert writer.done() == {'a'}
+        writer.add([('b', proposals(2))])
+    assert ProposalStore(path).img_ids() == ['a', 'b']
+    assert_same(ProposalStore(path)['a'], proposals())
 
 
 def test_files_of_others_are_left_alone(path):

@@ -17,7 +17,6 @@ image are taken, as the official code does, of the others the best.
 import argparse
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.progress import track
 
@@ -43,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='FILE',
         help="names of the detector's categories, one a line; of synonyms the first is taken",
     )
-    parser.add_argument('--detector', help='name of the detector (that of the source)')
+    parser.add_argument('--detector', help='name of the detector (the kind of the file)')
     parser.add_argument('--num', type=int, default=50, help='boxes of an image (%(default)s)')
     parser.add_argument(
         '--first-label',
@@ -77,12 +76,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ValueError as error:
         parser.error(str(error))
     header = dict(
-        detector=args.detector or Path(args.source).stem,
+        detector=args.detector or args.kind,
         classes=classes,
         # The detector's settings are unknown; what is known tells files apart.
         config_hash=hashlib.sha256(f'{args.kind} {"|".join(classes)}'.encode()).hexdigest(),
         boxes='imported',
         num=args.num,
+        first_label=source.first_label,
         order=source.order,
     )
     count = 0

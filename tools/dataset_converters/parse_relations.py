@@ -18,6 +18,7 @@ from mmengine.utils import track_iter_progress
 
 from mmground.datasets import relation_parsing
 from mmground.datasets.flickr30k_files import (
+    FOLDERS,
     KEEP,
     MarkedCaption,
     chosen_captions,
@@ -86,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> RelationFile:
     lists = [str(root / f'{split}.txt') for split in args.splits]
     wanted = [numbers_by_image(read_split(path)) for path in lists]
     captions = {
-        name: read_captions(str(root / 'Sentences' / f'{name}.txt'))
+        name: read_captions(str(root / FOLDERS['sentences'] / f'{name}.txt'))
         for name in dict.fromkeys(name for own in wanted for name in own)
     }
     # Before parsing, which takes long, because a file may be missing.
@@ -141,7 +142,7 @@ def _kept_phrases(
     """Some captions of an image by number, and those of their phrases that the data set keeps."""
     annotated = None
     if keep == 'boxed':
-        annotated = read_boxes(str(root / 'Annotations' / f'{name}.xml'))
+        annotated = read_boxes(str(root / FOLDERS['boxes'] / f'{name}.xml'))
         annotated.drop_empty_boxes()
     for number in numbers:
         yield (

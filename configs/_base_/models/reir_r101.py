@@ -51,8 +51,8 @@ model = dict(
         similarity=dict(
             type='SemanticSimilarity',
             word_vectors='data/word_vectors/skip_thoughts.npz',
-            # They carry the names of their detector's categories.
-            classes='data/flickr30k/proposals.db',
+            # Of the proposals of the data.
+            classes=None,
             form='official',
         ),
         graph=dict(type='ObjectGraph', edge_channels=512, form='official', edges='attention'),

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
 
-from ..flickr30k_files import CAPTIONS_PER_IMAGE, NOT_VISUAL
+from ..flickr30k_files import CAPTIONS_PER_IMAGE, FOLDERS, NOT_VISUAL
 from ..relation_file import RelationFile, count_predicates
 from .base_format import BaseFormat, ShapesImage, mask_box
 from .captions import PHRASE_TYPES, PREDICATES, Caption, Mention, capitalised, write_captions
@@ -31,7 +31,7 @@ class Flickr30kFormat(BaseFormat):
 
     def prepare(self, split: str, root: Path) -> None:
         """Make the folders."""
-        for folder in ('Sentences', 'Annotations'):
+        for folder in (FOLDERS['sentences'], FOLDERS['boxes']):
             (root / FOLDER / folder).mkdir(parents=True, exist_ok=True)
 
     def write_image(self, image: ShapesImage, root: Path) -> dict:
@@ -51,9 +51,9 @@ class Flickr30kFormat(BaseFormat):
                     chains[mention.regions] = str(1000 * image.image_id + len(chains) + 1)
         folder = root / FOLDER
         lines = [_mark(caption, chains) for caption in captions]
-        (folder / 'Sentences' / f'{name}.txt').write_text('\n'.join(lines) + '\n')
+        (folder / FOLDERS['sentences'] / f'{name}.txt').write_text('\n'.join(lines) + '\n')
         tree = _annotation(image, name, chains)
-        ElementTree.ElementTree(tree).write(folder / 'Annotations' / f'{name}.xml')
+        ElementTree.ElementTree(tree).write(folder / FOLDERS['boxes'] / f'{name}.xml')
         return dict(
             name=name,
             captions=[

@@ -12,7 +12,8 @@ class LoadAttributes(BaseTransform):
     """Load the attributes of the instances of an :class:`.AttributeCocoDataset`.
 
     Required keys: ``instances``. Added keys: ``gt_attributes``, float32, (n, number of
-    attributes), 1 for those that a thing has.
+    attributes), 1 for those that a thing has;
+    (0, ) without instances.
     """
 
     def transform(self, results: dict) -> dict:

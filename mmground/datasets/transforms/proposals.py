@@ -7,6 +7,27 @@ from ..proposal_store import ProposalStore
 from .loading import sample_name
 
 
+def clip_proposals(boxes: np.ndarray, shape: tuple[int, int], image: str) -> np.ndarray:
+    """Clip proposals to their image.
+
+    Args:
+        boxes: xyxy in pixels of the original image, (n, 4), float32.
+        shape: Its height and width.
+        image: What the error calls it.
+
+    Raises:
+        ValueError: If one lies outside.
+    """
+    height, width = shape
+    clipped = boxes.clip(0, np.array([width, height] * 2, np.float32))
+    if not (clipped[:, :2] < clipped[:, 2:]).all():
+        raise ValueError(
+            f'a proposal lies outside of {image}, which has {width} x {height} pixels: are the '
+            'proposals of another image?'
+        )
+    return clipped
+
+
 @TRANSFORMS.register_module()
 class LoadProposals(BaseTransform):
     """Look up the proposals of a detector for the image of a sample.
@@ -29,8 +50,8 @@ class LoadProposals(BaseTransform):
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If ``num`` is not positive, the file is no store, or it has no proposals of the
-            image.
+        ValueError: If ``num`` is not positive, the file is no store, it has no proposals of the
+            image, or one lies outside of it.
     """
 
     def __init__(self, path: str, num: int = 50) -> None:
@@ -59,8 +80,9 @@ class LoadProposals(BaseTransform):
             ) from error
         proposals = {key: value[: self.num] for key, value in found.items()}
         if 'height' in results and 'width' in results:
-            limits = np.array([results['width'], results['height']] * 2, np.float32)
-            proposals['boxes'] = proposals['boxes'].clip(0, limits)
+            shape = (results['height'], results['width'])
+            name = f'image {results["img_id"]!r} ({self.path})'
+            proposals['boxes'] = clip_proposals(proposals['boxes'], shape, name)
         results['proposals'] = proposals
         return results
 

@@ -16,6 +16,32 @@ class BroadcastBuffersHook(Hook):
     same one. Integer buffers (counters, a vocabulary) are equal anyway.
     """
 
+    def before_train(self, runner: Runner) -> None:
+        """Check that loading a checkpoint has not changed the shape of a parameter.
+
+        The wrapper of a model has buffers for the gradients of the shapes that it first saw.
+
+        Args:
+            runner: The runner, with the checkpoint loaded.
+
+        Raises:
+            RuntimeError: If it has, and the model is wrapped.
+        """
+        if not is_model_wrapper(runner.model):
+            return
+        names = [
+            name
+            for name, own in runner.model.module.named_parameters()
+            if getattr(own, 'refitted', False)
+        ]
+        if names:
+            raise RuntimeError(
+                f'the checkpoint has other numbers of rows than the config gives {names}: other '
+                'words or relations. Several processes cannot go on with it: set the files of the '
+                "config (vocab_file, num_relations) to those of the checkpoint's training, or "
+                'train in one process'
+            )
+
     def before_val_epoch(self, runner: Runner) -> None:
         """Broadcast before a validation.
 

@@ -209,5 +209,11 @@ class DenseAttentionPool(nn.Module):
 
     def resized_embedding(self, shape: tuple[int, int]) -> Tensor:
         """The position embedding on a map of the shape (h, w), bicubic. Shape (channels, h, w)."""
-        grid = self.positional_embedding[1:].T.unflatten(-1, (self.grid_size, self.grid_size))
-        return F.interpolate(grid[None], shape, mode='bicubic', align_corners=False)[0]
+        embedding = self.positional_embedding[1:]
+        # As a product with what becomes of each cell alone: the gradient of the interpolation is
+        # not deterministic on a GPU.
+        cells = torch.eye(len(embedding), device=embedding.device, dtype=embedding.dtype)
+        cells = cells.unflatten(-1, (1, self.grid_size, self.grid_size))
+        shares = F.interpolate(cells, shape, mode='bicubic', align_corners=False).flatten(1)
+        with torch.autocast(embedding.device.type, enabled=False):
+            return (embedding.T @ shares).unflatten(-1, shape)

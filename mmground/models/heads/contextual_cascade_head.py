@@ -11,6 +11,7 @@ from mmground.structures import GroundingDataSample, TextFeatures, image_geometr
 
 from ..layers.conv_module import sigma_settings
 from ..task_modules.referred_region import check_one_phrase, referred_mask
+from .inference_settings import fill_test_cfg
 
 # A target that takes no part in the losses.
 IGNORED = 255
@@ -108,9 +109,7 @@ class ContextualCascadeHead(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.test_cfg = dict(keep_stages=False) | (test_cfg or {})
-        if set(self.test_cfg) != {'keep_stages'}:
-            raise ValueError(f"test_cfg takes 'keep_stages', got {test_cfg!r}")
+        self.test_cfg = fill_test_cfg(test_cfg, keep_stages=False)
         sigma = sigma_settings(norm_cfg, act_cfg)
         self.fusion = MODELS.build(
             dict(

@@ -1,7 +1,7 @@
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -37,7 +37,7 @@ class ContrastiveHead(BaseModule):
         self, temperature: float = 0.07, max_scale: float = 100.0, init_cfg: dict | None = None
     ) -> None:
         super().__init__(init_cfg)
-        self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / temperature), dtype=torch.float32))
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
         self.max_scale = max_scale
 
     def tensor(
@@ -78,9 +78,10 @@ class ContrastiveHead(BaseModule):
             ``loss_contrast``, the mean of both; ``matched``, the share of texts that find
             their image.
         """
-        logits = self.logit_scale.exp().clamp(max=self.max_scale) * self.tensor(
-            feats, text, data_samples
-        )
+        with torch.no_grad():
+            # The parameter itself, which without a gradient would stay beyond the limit.
+            self.logit_scale.clamp_(max=math.log(self.max_scale))
+        logits = self.logit_scale.exp() * self.tensor(feats, text, data_samples)
         # Equal texts have equal numbers, and so have texts of one image.
         number: dict[str, int] = {}
         said = torch.tensor(

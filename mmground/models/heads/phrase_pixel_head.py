@@ -12,6 +12,7 @@ from mmground.structures import GroundingDataSample, TextFeatures, grid_targets,
 from ..layers.conv_module import PlainConvModule
 from ..layers.deformable_attention import flatten_levels
 from ..layers.matching import match_pixels
+from .inference_settings import fill_test_cfg
 from .matching_round import MatchingState
 from .phrase_queries import QUERIES, PhraseQueries, mean_of_groups
 
@@ -106,12 +107,7 @@ class PhrasePixelHead(BaseModule):
             raise ValueError(f'supervision_scale must be 1, 2, 4 or 8, got {supervision_scale!r}')
         if not (supervise_initial or num_rounds):
             raise ValueError('without a round the first map is the result: supervise_initial=True')
-        test_cfg = {
-            'threshold': 0.5,
-            'pooling': 'probs',
-            'keep_grid_probs': False,
-            **(test_cfg or {}),
-        }
+        test_cfg = fill_test_cfg(test_cfg, threshold=0.5, pooling='probs', keep_grid_probs=False)
         if test_cfg['pooling'] not in ('probs', 'logits'):
             raise ValueError(
                 f"test_cfg.pooling must be 'probs' or 'logits', got {test_cfg['pooling']!r}"

@@ -165,6 +165,9 @@ class PhraseBatch:
             text: The encoded texts, with ``embeddings``, one per sample.
             data_samples: Samples with ``phrases`` and ``image_index``; ``relations`` and
                 ``relation_labels`` where there are any.
+
+        Raises:
+            ValueError: If only some samples tell which predicates hold, or of other numbers.
         """
         device = text.pieces.device
         counts = [len(sample.phrases) for sample in data_samples]

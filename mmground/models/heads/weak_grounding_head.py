@@ -13,6 +13,7 @@ from ..layers.masked_softmax import masked_softmax, plain_softmax
 from ..layers.segment_batch_norm import SegmentBatchNorm1d, SegmentStatistics
 from ..losses.per_text import sum_per_text
 from ..task_modules.box_deltas import clip_boxes, decode_boxes
+from .inference_settings import fill_test_cfg
 from .pair_network import PairNetwork
 from .relation_classifier import RelationClassifier
 from .weak_grounding_batch import (
@@ -178,8 +179,7 @@ class WeakGroundingHead(BaseModule):
         self.ignore_same_image = ignore_same_image
         self.rec_stages = tuple(rec_stages)
         self.rank_stages = tuple(rank_stages)
-        self.test_cfg = dict(refine=True, keep_candidates=True, keep_graph=False)
-        self.test_cfg.update(test_cfg or {})
+        self.test_cfg = fill_test_cfg(test_cfg, refine=True, keep_candidates=True, keep_graph=False)
         self.refining = True
         norm = dict(per_segment=per_image_bn, single_row=single_phrase_bn)
         self.spatial_embedding = None
@@ -187,7 +187,10 @@ class WeakGroundingHead(BaseModule):
             self.spatial_embedding = nn.Linear(spatial_channels, spatial_embed_channels)
             in_channels += spatial_embed_channels
         self.visual_embedding = nn.Linear(in_channels, channels)
-        self.visual_norm = SegmentBatchNorm1d(channels, per_segment=per_image_bn)
+        # The official code cannot train on an image with one proposal.
+        self.visual_norm = SegmentBatchNorm1d(
+            channels, per_segment=per_image_bn, single_row='running'
+        )
         self.phrase_norm = SegmentBatchNorm1d(channels, **norm)
         self.similarity = MODELS.build(dict(type='SemanticSimilarity') | (similarity or {}))
         self.matcher = PairNetwork(channels, 1, matcher_channels)

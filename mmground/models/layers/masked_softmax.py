@@ -27,6 +27,8 @@ def masked_softmax(
         >>> masked_softmax(torch.tensor([0.0, 0.0, 9.0]), torch.tensor([True, True, False]))
         tensor([0.5000, 0.5000, 0.0000])
     """
+    if not scores.numel():
+        return scores
     mask = torch.broadcast_to(mask, scores.shape).bool()
     candidates = scores.masked_fill(~mask, 0)
     if valid is not None:

@@ -23,7 +23,7 @@ class SegmentStatistics(NamedTuple):
         return SegmentStatistics(*(own[index] for own in self))
 
 
-class SegmentBatchNorm1d(nn.BatchNorm1d):
+class SegmentBatchNorm1d(nn.Module):
     """Batch normalisation whose training statistics are those of a segment of the rows.
 
     A network that runs image by image normalises each image by itself. Here all images are in one
@@ -31,7 +31,9 @@ class SegmentBatchNorm1d(nn.BatchNorm1d):
     move as if the segments had come one after another; since a segment may be normalised twice
     before the next comes, :meth:`track` moves them, once, after all has been normalised.
 
-    With ``per_segment=False`` the statistics are those of all rows.
+    With ``per_segment=False`` the statistics are those of all rows of a process. Parameters and
+    buffers are named as those of ``nn.BatchNorm1d``, which this is not: what turns those into
+    others (``sync_bn``) leaves it alone.
 
     Args:
         num_features: Channels, C.
@@ -54,9 +56,16 @@ class SegmentBatchNorm1d(nn.BatchNorm1d):
         eps: float = 1e-5,
         momentum: float = 0.1,
     ) -> None:
-        super().__init__(num_features, eps=eps, momentum=momentum)
+        super().__init__()
         if single_row not in ('zero', 'running'):
             raise ValueError(f"single_row must be 'zero' or 'running', got {single_row!r}")
+        self.weight = nn.Parameter(torch.ones(num_features))
+        self.bias = nn.Parameter(torch.zeros(num_features))
+        self.register_buffer('running_mean', torch.zeros(num_features))
+        self.register_buffer('running_var', torch.ones(num_features))
+        self.register_buffer('num_batches_tracked', torch.tensor(0))
+        self.eps = eps
+        self.momentum = momentum
         self.per_segment = per_segment
         self.single_row = single_row
 

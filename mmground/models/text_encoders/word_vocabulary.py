@@ -1,9 +1,11 @@
 import json
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 
@@ -91,9 +93,18 @@ class WordVocabulary(nn.Module):
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
         stored = state_dict.get(prefix + 'vocab')
         if stored is not None:
+            own, device = self.ids, stored.device if self.vocab is None else self.vocab.device
             # Its length is the checkpoint's, so the buffer is made to fit before the copy.
             self._set(bytes(stored.tolist()).decode().split('\n'), 'the checkpoint')
-            self.vocab = self.vocab.to(stored.device)
+            self.vocab = self.vocab.to(device)
+            if own is not None and own != self.ids:
+                print_log(
+                    f'the {len(own)} words of {self.setting} ({self.file}) give way to the '
+                    f'{len(self)} of the checkpoint, which its weights belong to; words that it '
+                    'lacks are unknown',
+                    logger='current',
+                    level=logging.WARNING,
+                )
         elif self.vocab is not None:
             # Foreign weights carry no vocabulary; the own one stays.
             state_dict = {**state_dict, prefix + 'vocab': self.vocab}
@@ -101,9 +112,14 @@ class WordVocabulary(nn.Module):
 
 
 def fit_rows(weight: Tensor, stored: Tensor | None) -> None:
-    """Give a parameter, in place, as many rows as the one that is about to be loaded has."""
-    if stored is not None and stored.shape[1:] == weight.shape[1:]:
-        weight.data = weight.data.new_empty(stored.shape)
+    """Give a parameter, in place, as many rows as the one that is about to be loaded has.
+
+    It is marked as ``refitted`` if that changes it, for :class:`.BroadcastBuffersHook`.
+    """
+    if stored is None or stored.shape[1:] != weight.shape[1:] or stored.shape == weight.shape:
+        return
+    weight.data = weight.data.new_empty(stored.shape)
+    weight.refitted = True
 
 
 def _read_words(file: str) -> list[str]:

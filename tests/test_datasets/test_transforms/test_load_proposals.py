@@ -56,6 +56,8 @@ def test_the_best_are_packed_in_original_pixels(path):
 def test_errors(path, tmp_path):
     with pytest.raises(ValueError, match=r"no proposals for image '8' of sample '7_0'; run tools"):
         LoadProposals(path)({**results(), 'img_id': '8'})
+    with pytest.raises(ValueError, match=r"lies outside of image '7' \(.*db\), which has 2 x 8"):
+        LoadProposals(path)(results(height=8, width=2))
     with pytest.raises(ValueError, match='num must be at least 1'):
         LoadProposals(path, num=0)
     missing = LoadProposals(str(tmp_path / 'none.db'))  # a config can be built without the file

@@ -128,6 +128,22 @@ def test_the_embedding_of_another_grid_is_not_transposed():
     assert (resized[1:] > resized[:-1]).all()
 
 
+def test_the_embedding_is_resized_as_pytorch_does():
+    pool = DenseAttentionPool(6, 1, num_heads=1, grid_size=3)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        ours = pool.resized_embedding((5, 4))
+    assert ours.dtype == torch.float32
+    grid = pool.positional_embedding[1:].T.unflatten(-1, (3, 3))
+    theirs = F.interpolate(grid[None], (5, 4), mode='bicubic', align_corners=False)[0]
+    torch.testing.assert_close(ours, theirs)
+    weights = torch.randn(6, 5, 4)
+    gradients = [
+        torch.autograd.grad((own * weights).sum(), pool.positional_embedding)[0]
+        for own in (ours, theirs)
+    ]
+    torch.testing.assert_close(*gradients)
+
+
 def test_every_parameter_learns():
     model = CLIPResNet(**SMALL)
     images = torch.randn(2, 3, 64, 64)

@@ -79,3 +79,9 @@ def test_predictions_are_similarities_to_the_own_image():
     expected = head.tensor(feats, text, _samples(*SAID))
     for index, result in enumerate(results):
         assert result.scores.tolist() == [expected[index, index].item()]
+    # What is beyond it comes back within.
+    head = ContrastiveHead(0.001, max_scale=10)
+    loss = head.loss(feats, text, _samples(*SAID))['loss_contrast']
+    loss.backward()
+    assert head.logit_scale.item() == pytest.approx(math.log(10))
+    assert head.logit_scale.grad.item() != 0

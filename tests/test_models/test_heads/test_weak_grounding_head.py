@@ -380,6 +380,25 @@ def test_relations_are_those_of_a_file(tmp_path):
     )
 
 
+def test_images_with_one_proposal_leave_running_statistics_alone(tmp_path):
+    model = build(tmp_path).train()
+    lonely = caption('[a star] near the grass', num=2)
+    lonely[1].proposals = lonely[1].proposals[:1]
+    before = model.head.visual_norm.running_var.clone()
+    model.parse_losses(_losses(model, [lonely]))[0].backward()
+    assert torch.equal(model.head.visual_norm.running_var, before)
+    _losses(model)
+    assert not torch.equal(model.head.visual_norm.running_var, before)
+
+
+def test_a_batch_without_phrases(tmp_path):
+    model = build(tmp_path).eval()
+    pixels, sample = caption('[a star] near [the grass]', gt=False)
+    sample.set_metainfo(dict(phrases=[]))
+    (result,) = model.test_step(batch((pixels, sample)))
+    assert result.pred_phrases.bboxes.shape == (0, 4)
+
+
 def test_spatial_features(tmp_path):
     cfg = small_reir(tmp_path, spatial_channels=98, spatial_embed_channels=10)
     cfg['region_encoder']['spatial'] = True

@@ -59,3 +59,9 @@ def test_the_plain_one(shift):
     for row in range(1, 5):
         torch.testing.assert_close(found[row, mask[row]], scores[row, mask[row]].softmax(0))
         assert not found[row, ~mask[row]].any()
+
+
+def test_nothing_to_normalise():
+    for softmax in (masked_softmax, plain_softmax):
+        for shape in ((0, 3), (0, 0)):
+            assert softmax(torch.zeros(shape), torch.ones(shape, dtype=torch.bool)).shape == shape

@@ -40,13 +40,23 @@ def test_states_are_those_of_each_text_alone(vocab_file, rnn):
     assert torch.equal(features, found.pieces[0, :2])
 
 
-def test_unknown_words_are_zeros_and_said_once(vocab_file, caplog):
+def _log_of(module, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        f'mmground.models.text_encoders.{module}.print_log', lambda text, **_: said.append(text)
+    )
+    return said
+
+
+def test_unknown_words_are_zeros_and_said_once(vocab_file, monkeypatch):
+    said = _log_of('word_rnn_encoder', monkeypatch)
     encoder = _encoder(vocab_file)
     found = encoder(['a cat'])
     assert found.valid[0].tolist() == [True, True]
     assert found.embeddings[0, 0].any()
     assert not found.embeddings[0, 1].any()
-    assert encoder._told_of_unknown
+    encoder(['a dog'])
+    assert len(said) == 1 and "'cat' of the text 'a cat'" in said[0]
 
 
 def test_a_checkpoint_carries_the_vocabulary(vocab_file):
@@ -65,6 +75,20 @@ def test_a_checkpoint_carries_the_vocabulary(vocab_file):
     del state['vocabulary.vocab']
     assert not any(encoder.load_state_dict(state, strict=True))
     assert encoder.vocabulary.lookup(['relate', 'man', 'x']) == [5, 2, 0]
+
+
+def test_another_vocabulary_of_a_checkpoint_is_said(vocab_file, tmp_path, monkeypatch):
+    said = _log_of('word_vocabulary', monkeypatch)
+    other = tmp_path / 'other.txt'
+    other.write_text('a\ncat\n')
+    encoder = _encoder(str(other))
+    for source, count in ((str(other), 0), (None, 0), (vocab_file, 1)):
+        if source is not None:
+            encoder.load_state_dict(_encoder(source).state_dict())
+        assert len(said) == count
+    assert f'the 2 words of vocab_file ({other}) give way to the 4' in said[0].replace(
+        encoder.vocabulary.setting, 'vocab_file'
+    )
 
 
 def test_extra_words_that_the_file_has(vocab_file):

@@ -29,7 +29,7 @@ def test_import(files, capsys):
     assert 'left out 300 boxes: background' in printed
     store = ProposalStore(out)
     assert store.header['classes'] == ['yolk', 'traffic light']
-    assert store.header['detector'] == 'precomp_annos' and len(store) == 300
+    assert store.header['detector'] == 'reir' and len(store) == 300
     assert store.header['order'] == 'source'
     increasing = 0
     for img_id in map(str, range(0, 300, 50)):
@@ -41,6 +41,8 @@ def test_import(files, capsys):
     assert increasing
     with pytest.raises(ValueError, match='added twice'):
         tool(['reir', source, out, '--classes', names, '--num', '3'])
+    with pytest.raises(ValueError, match=r'made otherwise \(first_label\)'):
+        tool(['reir', source, out, '--classes', names, '--num', '3', '--first-label', '0'])
     tool(['reir', source, out, '--classes', names, '--overwrite'])
     assert len(ProposalStore(out)['0']['boxes']) == 3
 
