@@ -109,7 +109,8 @@ def _show(axes: Axes, image: np.ndarray, mask: np.ndarray | None, box: list[floa
     """The image in grey, with the mask in colour or the box (xyxy) on it."""
     shown = grey_image(image, 0.9)
     if mask is not None:
-        shown[mask] = 0.4 * image[mask] + 0.6 * np.array(_COLOR)
+        # Over the grey: of a coloured thing the tint would be another colour.
+        shown[mask] = 0.4 * shown[mask] + 0.6 * np.array(_COLOR)
     axes.imshow(shown.astype(np.uint8), extent=pixel_extent(image))
     if box is not None:
         left, top, right, bottom = box

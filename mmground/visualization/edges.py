@@ -58,6 +58,31 @@ def draw_edges(
         _label(panel, center, text, color, font, taken)
 
 
+def draw_leader(
+    panel: Image.Image,
+    center: tuple[float, float],
+    place: tuple[float, float],
+    color: tuple[int, int, int],
+    line_width: int,
+) -> None:
+    """Draw a line from the middle of a box to its number, which stands elsewhere, in place.
+
+    Args:
+        panel: The picture.
+        center: Middle of the box, xy in pixels.
+        place: Where the number stands; a line without length is not drawn.
+        color: Of the phrase.
+        line_width: In pixels.
+    """
+    if tuple(center) == tuple(place):
+        return
+    draw, (x, y) = ImageDraw.Draw(panel), center
+    for paint, extra in ((_WHITE, 1), (color, 0)):
+        draw.line([x, y, *place], fill=paint, width=line_width + 2 * extra)
+        half = 2 * line_width + extra
+        draw.ellipse([x - half, y - half, x + half, y + half], fill=paint)
+
+
 def _curve(start: np.ndarray, end: np.ndarray, gap: float) -> np.ndarray:
     """Points of an arc from one node to another, that keeps away from both. Shape (n, 2)."""
     across = np.array([start[1] - end[1], end[0] - start[0]])

@@ -15,7 +15,7 @@ from mmground.registry import VISUALIZERS
 from mmground.structures import GroundingDataSample, segment_phrase_masks
 
 from .caption import badge_size, draw_badge, load_font, render_caption
-from .edges import draw_edges
+from .edges import draw_edges, draw_leader
 from .palette import phrase_color
 
 _BACKGROUND = (255, 255, 255)
@@ -317,6 +317,8 @@ class GroundingVisualizer(Visualizer):
             taken.append((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
             numbers.append((phrase, (x, y)))
         if grounding.edges is not None:
+            for (phrase, place), (_, center) in zip(numbers, number_places, strict=True):
+                draw_leader(panel, center, place, phrase_color(phrase), max(line_width // 2, 1))
             small = load_font(max(round(font_size * 0.65), 8), self.font_file)
             draw_edges(panel, dict(numbers), grounding.edges, line_width, small, 2.4 * font.size)
         for phrase, place in numbers:
