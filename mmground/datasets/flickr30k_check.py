@@ -49,7 +49,8 @@ def check_flickr30k(
     Args:
         root: Folder with ``Sentences``, ``Annotations`` and the lists.
         split: Name of the list, without ``.txt``.
-        image_folder: Folder of the images. By default ``flickr30k-images`` in the root.
+        image_folder: Folder of the images, or of a folder of them for each split, as Grounding
+            Shapes has ``train2017``. By default ``flickr30k-images`` in the root.
         decode: Also decode every image, and compare its size with the annotated one.
         workers: Processes for decoding.
         progress: Wraps the decoding's results, as a progress bar does; gets their number.
@@ -70,6 +71,8 @@ def check_flickr30k(
         return report
     report.counts = dict(images=len(names), captions=0, phrases=0, boxed=0)
     folder = root / FOLDERS['img_path'] if image_folder is None else Path(image_folder)
+    if (folder / f'{split}2017').is_dir():
+        folder /= f'{split}2017'
     records = []
     for name in names:
         try:

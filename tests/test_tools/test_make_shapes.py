@@ -79,6 +79,17 @@ def test_twice_refused_and_overwritten(tool, tmp_path, capsys):
     assert tool.main(small(root, '--seed', '1', '--overwrite')) == 0
 
 
+def test_a_format_is_added(tool, tmp_path, capsys):
+    root = tmp_path / 'shapes'
+    assert tool.main(small(root)) == 0
+    assert tool.main(small(root, '--format', 'refcoco')) == 0
+    out = capsys.readouterr().out
+    assert f'{root}: made png\n' in out and f'{root}: made coco, refcoco\n' in out
+    assert 'png val: images 1, ' in out.split('made coco')[1]
+    assert tool.main(small(root, '--format', 'png', 'refcoco')) == 0
+    assert 'complete already' in capsys.readouterr().out
+
+
 def test_bad_arguments(tool, tmp_path, capsys):
     assert tool.main(small(tmp_path / 'shapes', '--size', '8')) == 1
     assert 'size must be at least' in capsys.readouterr().err

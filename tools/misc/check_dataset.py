@@ -8,6 +8,7 @@ Examples::
     python tools/misc/check_dataset.py refer data/refcoco
     python tools/misc/check_dataset.py refer data/shapes --images data/shapes/images
     python tools/misc/check_dataset.py flickr30k data/flickr30k
+    python tools/misc/check_dataset.py flickr30k data/shapes/flickr30k --images data/shapes/images
 
 The exit status is 1 if there are problems.
 """
@@ -100,7 +101,9 @@ def _build_parser() -> argparse.ArgumentParser:
         help='lists to check, without .txt (%(default)s)',
     )
     flickr.add_argument(
-        '--images', metavar='DIR', help='folder of the images (flickr30k-images in root)'
+        '--images',
+        metavar='DIR',
+        help='folder of the images, or of SPLIT2017 folders (flickr30k-images in root)',
     )
     flickr.add_argument(
         '--decode', action='store_true', help='also decode every image (takes long)'

@@ -1,5 +1,6 @@
 # The things of Grounding Shapes in the form of COCO detection, on a canvas of 192 pixels. Make them
-# with tools/misc/make_shapes.py data/shapes --format refcoco
+# with:
+# python tools/misc/make_shapes.py data/shapes --format refcoco --train 2000 --val 200
 dataset_type = 'mmdet.CocoDataset'
 data_root = 'data/shapes'
 metainfo = dict(

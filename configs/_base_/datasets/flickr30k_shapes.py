@@ -1,5 +1,6 @@
 # Grounding Shapes in the layout of Flickr30k Entities, on a canvas of 192 pixels, with a detector's
-# proposals. Make them with tools/misc/make_shapes.py data/shapes --format flickr30k referit
+# proposals. Make them with:
+# python tools/misc/make_shapes.py data/shapes --format flickr30k referit --train 2000 --val 200
 dataset_type = 'Flickr30kEntitiesDataset'
 data_root = 'data/shapes'
 # Of the data root.

@@ -1,5 +1,6 @@
 # Grounding Shapes with expressions in the layout of the refer API, on a canvas of 192 pixels. Make
-# them with tools/misc/make_shapes.py data/shapes --format refcoco
+# them with:
+# python tools/misc/make_shapes.py data/shapes --format refcoco --train 2000 --val 200
 dataset_type = 'RefCocoDataset'
 data_root = 'data/shapes'
 vocab_file = f'{data_root}/vocab.txt'

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from mmground.datasets.grounding_shapes.generation import (
 from mmground.datasets.grounding_shapes.vocab import wordpiece_vocabulary
 
 COUNTS = dict(train=3, val=2)
+
+FOREIGN = '{"generator": "Another", "version": "1.2", "arguments": {}, "summary": {}}'
 
 
 def tree(root):
@@ -102,21 +105,145 @@ def test_description_and_vocabulary(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['data']
 
 
-def test_complete_data_is_kept_and_other_data_is_refused(tmp_path):
+def test_complete_data_is_kept_and_other_data_is_refused(tmp_path, monkeypatch):
     root = tmp_path / 'data'
     first, _ = generate(root, ['png'], COUNTS, size=64)
     before = {path: path.stat().st_mtime_ns for path in root.rglob('*')}
     again, made = generate(root, ['png'], COUNTS, size=64)
     assert not made and again == first
-    with pytest.raises(FileExistsError, match='overwrite'):
-        generate(root, ['png'], COUNTS, size=64, seed=1)
+    for change, message in (
+        (dict(seed=1), 'pictures: seed 0, not 1. A folder holds one'),
+        (dict(size=96), 'pictures: size 64, not 96. '),
+        (dict(counts=dict(train=4, val=2)), 'pictures: number of train images 3, not 4. '),
+        (dict(formats=['coco'], seed=2), r'delete everything .*\(png\), proposals and all other'),
+    ):
+        with pytest.raises(FileExistsError, match=message):
+            generate(root, **(dict(formats=['png'], counts=COUNTS, size=64) | change))
+    with monkeypatch.context() as patch, pytest.raises(FileExistsError) as caught:
+        patch.setattr(generation, 'GENERATOR_VERSION', '99')
+        generate(root, ['png', 'coco'], COUNTS, size=64)
+    assert f'generator version {first["version"]}, not 99.' in str(caught.value)
     assert before == {path: path.stat().st_mtime_ns for path in root.rglob('*')}
     replaced, made = generate(root, ['png'], COUNTS, size=64, seed=1, overwrite=True)
     assert made and replaced['arguments']['seed'] == 1
     assert json.loads((root / 'shapes.json').read_text()) == replaced
 
 
-@pytest.mark.parametrize('content', [None, '{"half', '{}', '[]'])
+ALL_COUNTS = dict(train=5, val=2, test=2)
+
+
+def make(root, *formats, **counts):
+    """Generate with as many images of each split as all tests that compare folders."""
+    own = {split: (ALL_COUNTS | counts)[split] for split in image_splits(formats)}
+    return generate(root, formats, own, size=64)
+
+
+def states(root):
+    return {path: path.stat().st_mtime_ns for path in root.rglob('*') if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    'steps',
+    [
+        [['png'], ['refcoco']],
+        [['refcoco'], ['png']],
+        [['coco'], ['png', 'coco', 'refcocog']],
+        [['png'], ['referit'], ['flickr30k', 'png'], ['refcoco', 'refcoco+']],
+    ],
+)
+def test_formats_are_added(tmp_path, steps):
+    """The files are those of one call, and what was there is not written again."""
+    root = tmp_path / 'data'
+    for step in steps:
+        before = states(root)
+        before.pop(root / 'shapes.json', None)
+        description, made = make(root, *step)
+        assert json.loads((root / 'shapes.json').read_text()) == json.loads(json.dumps(description))
+        assert made and before.items() <= states(root).items()
+    together = sorted({name for step in steps for name in step})
+    make(tmp_path / 'together', *together)
+    assert tree(root) == tree(tmp_path / 'together')
+    assert description['arguments']['formats'] == together
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['data', 'together']
+
+
+def test_what_is_made_are_the_missing_formats_and_companions(tmp_path):
+    root = tmp_path / 'data'
+    assert make(root, 'png')[1] == ['png']
+    assert make(root, 'png', 'refcoco')[1] == ['coco', 'refcoco']
+    assert make(root, 'refcocog')[1] == ['refcocog']
+    with pytest.raises(FileExistsError, match='number of test images 2, not 3'):
+        make(root, 'refcoco+', test=3)
+
+
+def test_formats_that_are_there_are_not_made_again(tmp_path, monkeypatch):
+    root = tmp_path / 'data'
+    first, _ = make(root, 'refcoco', 'png')
+    before = states(root)
+    monkeypatch.setattr(generation, '_write', None)
+    for formats in (['png'], ['refcoco'], ['coco'], ['coco', 'png']):
+        assert make(root, *formats) == (first, [])
+    assert states(root) == before
+
+
+def test_other_files_in_the_folder_stay_when_a_format_is_added(tmp_path):
+    root = tmp_path / 'data'
+    make(root, 'png')
+    (root / 'proposals.db').write_text('mine')
+    make(root, 'flickr30k')
+    assert (root / 'proposals.db').read_text() == 'mine'
+
+
+@pytest.mark.parametrize(
+    'name', ['images/val2017/000000000012.jpg', 'vocab.txt', 'refcoco/refs(unc).p']
+)
+def test_nothing_is_added_to_changed_files(tmp_path, name):
+    root = tmp_path / 'data'
+    make(root, 'png')
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / name).write_text('other')
+    before = tree(root)
+    with pytest.raises(FileExistsError, match='has 1 files with other content') as caught:
+        make(root, 'refcoco')
+    assert name in str(caught.value)
+    assert tree(root) == before and [path.name for path in tmp_path.iterdir()] == ['data']
+
+
+def test_a_failure_while_a_format_is_added(tmp_path, monkeypatch):
+    root = tmp_path / 'data'
+    make(root, 'png')
+    before = tree(root)
+    move, moved = Path.replace, []
+
+    def fail(path, target):
+        if len(moved) == 3:
+            raise OSError('disk full')
+        moved.append(target)
+        return move(path, target)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match='disk full'):
+        patch.setattr(Path, 'replace', fail)
+        make(root, 'refcoco')
+    # The description names no format that is not complete.
+    assert before.items() <= tree(root).items()
+    assert make(root, 'refcoco')[1] == ['coco', 'refcoco']
+    make(tmp_path / 'together', 'png', 'refcoco')
+    assert tree(root) == tree(tmp_path / 'together')
+
+
+def test_leftovers_of_a_killed_addition(tmp_path):
+    """The remedy is not one that deletes the formats that are there."""
+    make(tmp_path / 'data', 'png')
+    (tmp_path / 'data.partial').mkdir()
+    with pytest.raises(FileExistsError, match='interrupted') as caught:
+        make(tmp_path / 'data', 'coco')
+    assert '--overwrite' not in str(caught.value)
+    assert make(tmp_path / 'data', 'png')[1] == []
+    (tmp_path / 'data.partial').rmdir()
+    assert make(tmp_path / 'data', 'coco')[1] == ['coco']
+
+
+@pytest.mark.parametrize('content', [None, '{"half', '{}', '[]', FOREIGN])
 def test_a_foreign_folder_is_never_touched(tmp_path, content):
     root = tmp_path / 'photos'
     root.mkdir()

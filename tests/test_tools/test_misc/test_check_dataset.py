@@ -129,10 +129,15 @@ def test_flickr30k(check, tmp_path, capsys):
     assert '2 problems found' in out
     shapes = tmp_path / 'shapes'
     generate(shapes, formats=['flickr30k'], counts=dict(train=2, val=1, test=1), size=64)
-    images = str(shapes / 'images/val2017')
-    argv = ['flickr30k', str(shapes / 'flickr30k'), '--splits', 'val', '--images', images]
-    assert check([*argv, '--decode']) == 0
+    argv = ['flickr30k', str(shapes / 'flickr30k'), '--decode', '--images']
+    assert check([*argv, str(shapes / 'images')]) == 0
     assert _cells(capsys.readouterr().out, 'val')[1:5] == ['1', '-', '5', '-']
+    assert check([*argv, str(shapes / 'images/val2017'), '--splits', 'val']) == 0
+    # Images of another split are not taken for its own.
+    next((shapes / 'images/test2017').iterdir()).rename(shapes / 'images/val2017/000000000013.jpg')
+    capsys.readouterr()
+    assert check([*argv, str(shapes / 'images')]) == 1
+    assert 'test: 1 missing images' in capsys.readouterr().out
     assert check(['flickr30k', str(tmp_path / 'nowhere')]) == 1
     out = capsys.readouterr().out
     assert 'the list of images does not exist' in out and '|' not in out
