@@ -12,6 +12,7 @@ from torch import nn
 
 from mmground.registry import MODELS
 from mmground.utils.checkpoint import load_weights, read_checkpoint
+from mmground.utils.config_options import merge_options
 
 
 def init_model(
@@ -39,7 +40,8 @@ def init_model(
 
     Raises:
         FileNotFoundError: If the config or the checkpoint does not exist.
-        ValueError: If the checkpoint cannot be read or does not fit the config.
+        ValueError: If the checkpoint cannot be read or does not fit the config, or nothing reads one
+            of ``cfg_options``.
 
     Example:
         >>> model = init_model('configs/ppmn/ppmn_r18-fpn_1xb16_shapes.py', 'ppmn.pth')
@@ -50,7 +52,7 @@ def init_model(
         loaded = read_checkpoint(checkpoint, trust_checkpoint)
     cfg = _read_config(config, loaded, checkpoint, trust_checkpoint)
     if cfg_options:
-        cfg.merge_from_dict(cfg_options)
+        merge_options(cfg, cfg_options)
     if 'model' not in cfg:
         raise ValueError(f'the config {cfg.filename or ""} has no "model"')
 

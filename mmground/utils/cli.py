@@ -14,6 +14,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from .checkpoint import register_checkpoint_loaders
+from .config_options import merge_options
 from .dist import prepare_distributed_cpu
 
 _PACKAGE = Path(__file__).parents[1]
@@ -175,7 +176,7 @@ def load_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Co
         The config, with ``work_dir``, ``launcher`` and ``trust_checkpoint`` set.
 
     Raises:
-        SystemExit: If the config file does not exist; status 2.
+        SystemExit: If the config file does not exist, or nothing reads a setting; status 2.
     """
     check_file(parser, args.config, 'config file')
     # Launchers that give the rank as an argument only: MMEngine reads the environment.
@@ -183,7 +184,10 @@ def load_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Co
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+        try:
+            merge_options(cfg, args.cfg_options)
+        except ValueError as error:
+            parser.error(f'--cfg-options: {error}')
     # Last, so that only the command line can say it.
     cfg.trust_checkpoint = args.trust_checkpoint
     if args.work_dir is not None:

@@ -220,3 +220,20 @@ def test_wrong_input_is_one_line(toy, tmp_path, tool):
     assert 'Traceback' not in done.stderr
     error = done.stderr[done.stderr.rindex('error: ') :]
     assert error.startswith(f'error: the checkpoint {checkpoint} ')
+
+
+def test_settings_without_effect_are_told(toy, train, start, capsys, monkeypatch):
+    with pytest.raises(SystemExit) as stop:
+        train([toy.config, '--cfg-options', 'trian_cfg.max_iters=1'])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert 'trian_cfg.max_iters' in error and error.endswith('did you mean train_cfg?')
+    with open(toy.config, 'a') as config:
+        config.write('\nrounds = 1\ntrain_cfg = dict(train_cfg, max_iters=rounds)\n')
+    warned = []
+    monkeypatch.setattr(
+        'mmground.utils.config_options.print_log', lambda text, **_: warned.append(text)
+    )
+    train([toy.config, *start, 'rounds=3'])
+    assert len(warned) == 1 and warned[0].startswith('rounds is a variable of the config')
+    assert 'train_cfg.max_iters' in warned[0]

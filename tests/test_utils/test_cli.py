@@ -39,11 +39,11 @@ def config(tmp_path, monkeypatch):
 
 def test_options_override_the_config(parser, config):
     args = parser.parse_args(
-        [config, '--cfg-options', 'a.b=2', 'a.c=[u,v,w]', 'new.key=yes', '--launcher', 'pytorch']
+        [config, '--cfg-options', 'a.b=2', 'a.c=[u,v,w]', 'randomness.seed=3', '--launcher', 'pytorch']
     )
     cfg = load_config(parser, args)
     assert cfg.a == dict(b=2, c=['u', 'v', 'w'])
-    assert cfg.new.key == 'yes'
+    assert cfg.randomness == dict(seed=3)
     assert cfg.launcher == 'pytorch'
 
 

@@ -63,6 +63,7 @@ from mmground.registry import MODELS
 from mmground.structures import Geometry, GroundingDataSample
 from mmground.utils import register_all_modules
 from mmground.utils.cli import add_cfg_options, check_device, check_file
+from mmground.utils.config_options import merge_options
 from mmground.utils.measure import call_in_process, peak_memory_mb, reset_peak_memory
 
 _DTYPES = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)
@@ -236,7 +237,7 @@ def measure(args: argparse.Namespace, part: str, phrases: int, dtype: str) -> di
     set_random_seed(0)
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options)
     run = PARTS[part](cfg, args, phrases)
     autocast = nullcontext()
     if part != 'metric' and dtype != 'fp32':
@@ -429,7 +430,7 @@ def _input_size(args: argparse.Namespace) -> tuple[int, int]:
     """The network input of a config that ``--size`` does not give."""
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options)
     pipeline = cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', ())
     for transform in pipeline:
         if transform['type'] == 'Letterbox':
