@@ -81,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         except ValueError as error:
             parser.error(f'--out {error}')
     cfg = load_config(parser, args)
+    if cfg.get('test_dataloader') is None:
+        parser.error('this config has nothing to test (it has no test_dataloader)')
     untrained = args.checkpoint == 'none'
     if not untrained and is_local_path(args.checkpoint):
         check_file(parser, args.checkpoint, 'checkpoint')

@@ -29,6 +29,7 @@ from mmground.structures import (
     resolve_expression,
     resolve_phrases,
 )
+from mmground.utils.config_options import check_config_name
 
 from .coco_panoptic import coco_panoptic
 from .inference import changed_test_cfg, init_model
@@ -111,6 +112,7 @@ class GroundingInferencer(BaseInferencer):
         if isinstance(model, str | Path):
             if not osp.isfile(model):
                 raise FileNotFoundError(f'config {model} does not exist')
+            check_config_name(model)
             model = str(model)
         super().__init__(model, weights, device, scope, show_progress)
         self._proposals = self._init_proposals(proposals)

@@ -12,7 +12,7 @@ from torch import nn
 
 from mmground.registry import MODELS
 from mmground.utils.checkpoint import load_weights, read_checkpoint
-from mmground.utils.config_options import merge_options
+from mmground.utils.config_options import check_config_name, merge_options
 
 
 def init_model(
@@ -40,12 +40,14 @@ def init_model(
 
     Raises:
         FileNotFoundError: If the config or the checkpoint does not exist.
-        ValueError: If the checkpoint cannot be read or does not fit the config, or nothing reads one
-            of ``cfg_options``.
+        ValueError: If the checkpoint cannot be read or does not fit the config, or nothing reads
+            one of ``cfg_options``, or ``config`` names another kind of file.
 
     Example:
         >>> model = init_model('configs/ppmn/ppmn_r18-fpn_1xb16_shapes.py', 'ppmn.pth')
     """
+    if isinstance(config, str | Path) and osp.isfile(config):
+        check_config_name(config)
     loaded = None
     if checkpoint is not None:
         checkpoint = str(checkpoint)

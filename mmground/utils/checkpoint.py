@@ -118,9 +118,27 @@ def load_weights(model: nn.Module, checkpoint: dict, path: str) -> None:
         ValueError: If weights are missing, superfluous or of another shape. The
             message names some, and the experiment that the checkpoint is of.
     """
+    problem = load_or_describe(model, checkpoint)
+    if problem:
+        raise ValueError(
+            f'checkpoint {path} does not fit the {type(model).__name__} of the config: {problem}'
+        )
+
+
+def load_or_describe(model: nn.Module, checkpoint: dict) -> str:
+    """Load a checkpoint's weights into a model, or say in short why they do not fit.
+
+    Args:
+        model: The model, changed in place.
+        checkpoint: With the key ``state_dict``, or the weights.
+
+    Returns:
+        Some of the weights that are missing, superfluous or of another shape, the experiment that
+        the checkpoint is of, and the remedy; empty if every name and shape agrees.
+    """
     try:
         # Not strict, because a strict load tells of names and shapes in one long text.
-        names = model.load_state_dict(checkpoint['state_dict'], strict=False)
+        names = model.load_state_dict(checkpoint.get('state_dict', checkpoint), strict=False)
     except RuntimeError as error:
         problems = [line.strip() for line in str(error).splitlines()[1:]]
     else:
@@ -132,12 +150,12 @@ def load_weights(model: nn.Module, checkpoint: dict, path: str) -> None:
             )
             if keys
         ]
-    if problems:
-        raise ValueError(
-            f'checkpoint {path} does not fit the {type(model).__name__} of the config: '
-            f'{_some(problems, separator="; ")}. {_origin(checkpoint)}Use the config that the '
-            'checkpoint was trained with'
-        )
+    if not problems:
+        return ''
+    return (
+        f'{_some(problems, separator="; ")}. {_origin(checkpoint)}Use the config that the '
+        'checkpoint was trained with'
+    )
 
 
 def register_checkpoint_loaders(trust_checkpoint: bool = False) -> None:

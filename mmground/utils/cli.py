@@ -13,8 +13,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from .checkpoint import register_checkpoint_loaders
-from .config_options import merge_options
+from .checkpoint import load_or_describe, register_checkpoint_loaders
+from .config_options import check_config_name, merge_options
 from .dist import prepare_distributed_cpu
 
 _PACKAGE = Path(__file__).parents[1]
@@ -176,9 +176,14 @@ def load_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Co
         The config, with ``work_dir``, ``launcher`` and ``trust_checkpoint`` set.
 
     Raises:
-        SystemExit: If the config file does not exist, or nothing reads a setting; status 2.
+        SystemExit: If the config file does not exist or is of another kind, or nothing reads a
+            setting; status 2.
     """
     check_file(parser, args.config, 'config file')
+    try:
+        check_config_name(args.config)
+    except ValueError as error:
+        parser.error(str(error))
     # Launchers that give the rank as an argument only: MMEngine reads the environment.
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = Config.fromfile(args.config)
@@ -219,13 +224,12 @@ class ExactWeightsHook(Hook):
                 training shall resume and the checkpoint has weights only.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        try:
-            model.load_state_dict(checkpoint.get('state_dict', checkpoint), strict=True)
-        except RuntimeError as error:
+        problem = load_or_describe(model, checkpoint)
+        if problem:
             raise ValueError(
                 f'the checkpoint {_checkpoint_of(runner)} does not fit the model of the config: '
-                f'use the config that it was trained with. {error}'
-            ) from error
+                f'{problem}'
+            )
         if runner._resume and 'iter' not in (checkpoint.get('meta') or {}):
             raise ValueError(
                 f'the checkpoint {_checkpoint_of(runner)} has weights but no state of a training '

@@ -77,6 +77,12 @@ def test_phrases_folder_and_config_options(demo, toy_files, tmp_path, capsys):
     assert prediction['phrases'][0]['bbox'] == [1, 1, 1, 1]
 
 
+def test_config_and_checkpoint_in_the_wrong_order(demo, toy_files, tmp_path):
+    swapped = dict(config=toy_files.checkpoint, checkpoint=toy_files.config)
+    with pytest.raises(SystemExit, match=r'^error: .*is no config \(\.py\): the order is CONFIG'):
+        demo.main(arguments(toy_files, tmp_path, **swapped))
+
+
 @pytest.mark.parametrize(
     ('changed', 'message'),
     [

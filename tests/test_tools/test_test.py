@@ -78,8 +78,33 @@ def test_missing_weights_are_refused(toy, test, tmp_path):
         test([toy.config, str(path)])
 
 
+def test_weights_of_another_model_are_told_in_short(toy, test, tmp_path):
+    path = tmp_path / 'other.pth'
+    weights = {f'encoder.{index}.weight': torch.ones(1) for index in range(100)}
+    torch.save(dict(state_dict=weights, meta=dict(experiment_name='clip')), path)
+    with pytest.raises(ValueError, match=r'other\.pth does not fit the model') as error:
+        test([toy.config, str(path)])
+    message = str(error.value)
+    assert '2 missing (line.weight, line.bias)' in message
+    assert '100 not in the model (encoder.0.weight, ' in message and 'weight, ...' in message
+    assert len(message) < 500 + len(str(path)) and '\n' not in message
+    assert 'experiment "clip". ' in message
+    assert message.endswith('Use the config that the checkpoint was trained with')
+
+
+def test_a_config_without_test_data_is_one_error(toy, test, checkpoint, capsys):
+    with open(toy.config, 'a') as config:
+        config.write('\ntest_dataloader = test_cfg = test_evaluator = None\n')
+    with pytest.raises(SystemExit) as stop:
+        test([toy.config, checkpoint])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.endswith('this config has nothing to test (it has no test_dataloader)')
+
+
 def test_bad_arguments_are_one_error(toy, test, checkpoint, capsys):
     for argv, message in (
+        ([checkpoint, toy.config], 'line.pth is no config (.py): the order is CONFIG CHECKPOINT'),
         (['nowhere.py', checkpoint], 'config file does not exist: nowhere.py'),
         ([toy.config, 'nowhere.pth'], 'checkpoint does not exist: nowhere.pth'),
         ([toy.config, checkpoint, '--out', 'x.pkl'], '--out x.pkl: '),

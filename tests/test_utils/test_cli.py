@@ -39,7 +39,7 @@ def config(tmp_path, monkeypatch):
 
 def test_options_override_the_config(parser, config):
     args = parser.parse_args(
-        [config, '--cfg-options', 'a.b=2', 'a.c=[u,v,w]', 'randomness.seed=3', '--launcher', 'pytorch']
+        [config, '--launcher=pytorch', '--cfg-options', 'a.b=2', 'a.c=[u,v,w]', 'randomness.seed=3']
     )
     cfg = load_config(parser, args)
     assert cfg.a == dict(b=2, c=['u', 'v', 'w'])
