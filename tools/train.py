@@ -12,6 +12,7 @@ from mmground.utils.cli import (
     add_runner_arguments,
     build_runner,
     check_file,
+    check_initial_weights,
     is_local_path,
     load_config,
     run_tool,
@@ -72,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: If the command line is wrong or a file that it names does not
             exist; status 2.
+        FileNotFoundError: If a part of the model starts from a file that does not exist.
         ValueError: If a checkpoint cannot be read safely or is not the model's.
     """
     parser = build_parser()
@@ -93,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             if is_local_path(args.resume):
                 check_file(parser, args.resume, 'checkpoint')
             cfg.load_from = args.resume
+    check_initial_weights(cfg)
     runner = build_runner(cfg)
     runner.register_hook(ExactWeightsHook() if cfg.get('resume') else SharedWeightsHook())
     runner.train()

@@ -3,7 +3,7 @@
 import argparse
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -200,6 +200,41 @@ def load_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Co
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
     return cfg
+
+
+def check_initial_weights(cfg: Config) -> None:
+    """Refuse a config of a training whose parts start from files that are not there.
+
+    Args:
+        cfg: The config. Parts of its model may have an ``init_cfg`` of the type ``Pretrained``.
+            Detectors of localisers name their weights otherwise and complain themselves.
+
+    Raises:
+        FileNotFoundError: If such a file does not exist.
+    """
+    for key, path in _initial_weights(cfg.model, 'model'):
+        if is_local_path(path) and not Path(path).expanduser().is_file():
+            raise FileNotFoundError(
+                f'{path}, the initial weights that {key} names, does not exist: train or convert '
+                'it first, see the comment at the top of the config; or set the key to another file'
+            )
+
+
+def _initial_weights(part: object, key: str) -> Iterator[tuple[str, str]]:
+    """Keys of the checkpoints that MMEngine initialises a model with, and these."""
+    if isinstance(part, list | tuple):
+        for index, own in enumerate(part):
+            yield from _initial_weights(own, f'{key}.{index}')
+    elif isinstance(part, dict):
+        init_cfg = part.get('init_cfg')
+        pretrained = isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained'
+        if pretrained and isinstance(init_cfg.get('checkpoint'), str):
+            # All that is within the part is in the file, too.
+            yield f'{key}.init_cfg.checkpoint', init_cfg['checkpoint']
+            return
+        for name, own in part.items():
+            if name != 'localisers':
+                yield from _initial_weights(own, f'{key}.{name}')
 
 
 class ExactWeightsHook(Hook):

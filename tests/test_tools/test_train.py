@@ -237,3 +237,14 @@ def test_settings_without_effect_are_told(toy, train, start, capsys, monkeypatch
     train([toy.config, *start, 'rounds=3'])
     assert len(warned) == 1 and warned[0].startswith('rounds is a variable of the config')
     assert 'train_cfg.max_iters' in warned[0]
+
+
+def test_missing_initial_weights_are_told_before_anything_else(toy, train):
+    options = ['model.init_cfg.type=Pretrained', 'model.init_cfg.checkpoint=work_dirs/a/iter_1.pth']
+    match = (
+        r'^work_dirs/a/iter_1\.pth, .* model\.init_cfg\.checkpoint names, does not exist: train or '
+        'convert it first, see the comment at the top of the config'
+    )
+    with pytest.raises(FileNotFoundError, match=match):
+        train([toy.config, '--cfg-options', *options])
+    assert not (toy.cwd / 'work_dirs').exists()

@@ -15,6 +15,7 @@ from mmground.utils.cli import (
     add_runner_arguments,
     build_runner,
     check_device,
+    check_initial_weights,
     is_local_path,
     load_config,
     run_tool,
@@ -174,3 +175,26 @@ def test_devices(parser, capsys):
         assert stop.value.code == 2
         last = capsys.readouterr().err.splitlines()[-1]
         assert f'--device {name} cannot be used: ' in last
+
+
+def test_initial_weights_of_every_part(tmp_path):
+    there = tmp_path / 'there.pth'
+    there.touch()
+
+    def pretrained(path, **parts):
+        return dict(init_cfg=dict(type='Pretrained', checkpoint=str(path)), **parts)
+
+    fine = dict(
+        # The part's file has all that is in it.
+        backbone=pretrained(there, block=pretrained('no.pth')),
+        text_encoder=pretrained('https://host/no.pth'),
+        head=dict(init_cfg=[dict(type='Normal', layer='Linear')]),
+        localisers=dict(box=dict(detector=dict(backbone=pretrained('no.pth')))),
+    )
+    check_initial_weights(Config(dict(model=fine)))
+    for changes, key in (
+        (dict(backbone=pretrained('no.pth')), 'model.backbone'),
+        (dict(neck=[dict(), pretrained('no.pth')]), 'model.neck.1'),
+    ):
+        with pytest.raises(FileNotFoundError, match=rf'^no\.pth, .* {key}\.init_cfg\.checkpoint '):
+            check_initial_weights(Config(dict(model=dict(fine, **changes))))
