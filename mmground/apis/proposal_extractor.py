@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmcv.ops import batched_nms
-from mmdet.models.detectors import TwoStageDetector
+from mmdet.models.detectors import BaseDetector, TwoStageDetector
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.registry import DATASETS as MMDET_DATASETS
 from mmdet.structures import DetDataSample
@@ -19,11 +19,23 @@ from torch import Tensor
 
 from mmground.datasets.transforms import LoadGroundingImage
 from mmground.models.cache_keys import fingerprint
+from mmground.registry import MODELS
 from mmground.utils.checkpoint import read_checkpoint
 
 from .inference import init_model
 
 BOXES = ('regressed', 'rpn')
+
+
+def is_detector(cfg: Config) -> bool:
+    """Whether a config's model is a detector of mmdet, also of a class derived from one."""
+    model = cfg.get('model') or {}
+    kind = model.get('type')
+    if isinstance(kind, str):
+        scope = model.get('_scope_') or cfg.get('default_scope') or 'mmground'
+        with MODELS.switch_scope_and_registry(scope) as registry:
+            kind = registry.get(kind)
+    return isinstance(kind, type) and issubclass(kind, BaseDetector)
 
 
 class ProposalExtractor:
@@ -46,8 +58,8 @@ class ProposalExtractor:
 
     Raises:
         FileNotFoundError: If the config or the checkpoint does not exist.
-        ValueError: If the detector has no boxes of that kind, the checkpoint does not fit, or the
-            names of the categories are unknown or of another number.
+        ValueError: If it is no detector or has no boxes of that kind, the checkpoint does not fit, or
+            the names of the categories are unknown or of another number.
     """
 
     def __init__(
@@ -68,6 +80,10 @@ class ProposalExtractor:
         self.num = num
         self.model = init_model(config, checkpoint, device, trust_checkpoint=trust_checkpoint)
         cfg = self.model.cfg
+        if not isinstance(self.model, BaseDetector):
+            raise ValueError(
+                f'{_name(cfg)} is no detector of mmdet, but a {type(self.model).__name__}'
+            )
         if boxes == 'rpn' and not (
             isinstance(self.model, TwoStageDetector)
             and self.model.with_rpn

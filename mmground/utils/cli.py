@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,9 +80,9 @@ def add_trust_argument(parser: argparse.ArgumentParser) -> None:
 def run_tool(main: Callable[[], object]) -> None:
     """Run a tool's ``main``; what is wrong with its input is one line, and no traceback.
 
-    A ValueError or FileNotFoundError that a ``raise`` of mmground's own raises says what is wrong
-    with a file, a config or a record, and what to do. Any other error, and such an error from
-    anywhere else, is unexpected and keeps its traceback.
+    A ValueError or FileNotFoundError that a ``raise`` of mmground's own, or of the tool that is
+    run, raises says what is wrong with a file, a config or a record, and what to do. Any other
+    error, and such an error from anywhere else, is unexpected and keeps its traceback.
 
     Args:
         main: The tool's entry point, which takes no arguments.
@@ -93,7 +94,8 @@ def run_tool(main: Callable[[], object]) -> None:
         main()
     except (ValueError, FileNotFoundError) as error:
         origin = traceback.extract_tb(error.__traceback__)[-1]
-        ours = Path(origin.filename).is_relative_to(_PACKAGE)
+        file = Path(origin.filename).resolve()
+        ours = file.is_relative_to(_PACKAGE) or file == Path(sys.argv[0]).resolve()
         if not (ours and origin.line.startswith('raise ')):
             raise
         raise SystemExit(f'error: {error}') from error

@@ -30,6 +30,11 @@ _SUFFIXES = ('.py', '.json', '.yaml', '.yml')
 _MOST_NAMED = 3
 
 
+def is_config_name(path: str | Path) -> bool:
+    """Whether a file may be a config by its suffix."""
+    return Path(path).suffix.lower() in _SUFFIXES
+
+
 def check_config_name(path: str | Path) -> None:
     """Refuse a file that is no config by its name, such as a checkpoint in its place.
 
@@ -39,7 +44,7 @@ def check_config_name(path: str | Path) -> None:
     Raises:
         ValueError: If its suffix is none of a config.
     """
-    if Path(path).suffix.lower() not in _SUFFIXES:
+    if not is_config_name(path):
         raise ValueError(f'{path} is no config (.py): the order is CONFIG CHECKPOINT')
 
 

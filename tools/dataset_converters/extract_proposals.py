@@ -24,12 +24,13 @@ from mmengine.registry import init_default_scope
 from mmengine.utils import track_iter_progress
 from torch.utils.data import DataLoader, Dataset
 
-from mmground.apis.proposal_extractor import BOXES, ProposalExtractor
+from mmground.apis.proposal_extractor import BOXES, ProposalExtractor, is_detector
 from mmground.datasets.proposal_store import ProposalWriter
 from mmground.datasets.word_vectors import read_names
 from mmground.registry import DATASETS
 from mmground.utils import register_all_modules
-from mmground.utils.cli import add_trust_argument, check_file
+from mmground.utils.cli import add_trust_argument, check_file, run_tool
+from mmground.utils.config_options import is_config_name
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
@@ -91,10 +92,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_file(parser, args.config, 'config file of the detector')
     check_file(parser, args.checkpoint, 'checkpoint of the detector')
     register_all_modules()
+    if not (is_config_name(args.config) and is_detector(Config.fromfile(args.config))):
+        parser.error(
+            f'{args.config}: DET_CONFIG must be a detector of mmdet; the order is DET_CONFIG '
+            'DET_CHECKPOINT CONFIG'
+        )
     if Path(args.data).is_dir():
         images = _images_in(Path(args.data))
     else:
         check_file(parser, args.data, 'config file or folder')
+        if not is_config_name(args.data):
+            parser.error(
+                f'{args.data} is no config (.py) and no folder: the order is DET_CONFIG '
+                'DET_CHECKPOINT CONFIG'
+            )
         images = _images_of(Config.fromfile(args.data), args.loaders)
     if not images:
         parser.error(f'there are no images in {args.data}')
@@ -193,4 +204,4 @@ def _images_of(cfg: Config, loaders: Sequence[str]) -> dict[str, str]:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -1,5 +1,8 @@
 """The tool and the extractor, with small detectors of random weights."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -21,6 +24,7 @@ from mmground.datasets.grounding_shapes import generate
 from mmground.datasets.grounding_shapes.lexicon import THINGS
 from mmground.datasets.proposal_store import ProposalStore
 
+ROOT = Path(__file__).parents[3]
 SIZE = 64
 
 
@@ -222,8 +226,35 @@ def test_names_of_the_categories(tmp_path, faster_rcnn):
         ProposalExtractor(*paths)
 
 
+def test_mistakes_are_one_line(faster_rcnn, tmp_path):
+    for folder in ('a', 'b'):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / '1.jpg'), np.zeros((4, 4, 3), np.uint8))
+    tool = 'tools/dataset_converters/extract_proposals.py'
+    done = subprocess.run(
+        [sys.executable, tool, *faster_rcnn, str(tmp_path), '--out', str(tmp_path / 'x.db')],
+        cwd=ROOT,
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert 'Traceback' not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith('error: ') and 'have the same name' in last
+
+
 def test_wrong_arguments(extract, faster_rcnn, tmp_path, capsys):
+    grounder = str(tmp_path / 'grounder.py')
+    Config(dict(default_scope='mmground', model=dict(type='Grounder'))).dump(grounder)
+    order = 'the order is DET_CONFIG DET_CHECKPOINT CONFIG'
     for argv, message in (
+        (
+            [grounder, faster_rcnn[1], faster_rcnn[0], '--out', 'x.db'],
+            f'grounder.py: DET_CONFIG must be a detector of mmdet; {order}',
+        ),
+        ([*faster_rcnn[::-1], grounder, '--out', 'x.db'], order),
+        ([*faster_rcnn, faster_rcnn[1], '--out', 'x.db'], order),
         ([*faster_rcnn, str(tmp_path), '--out', 'x.db'], 'there are no images in'),
         ([*faster_rcnn, 'nowhere', '--out', 'x.db'], 'config file or folder does not exist'),
         (['none.py', faster_rcnn[1], '.', '--out', 'x'], 'config file of the detector does not'),
