@@ -21,6 +21,7 @@ from rich.progress import track
 from torch import nn
 
 from mmground.datasets.relation_parsing import related_phrases, spacy_parser
+from mmground.datasets.transforms.loading import read_error
 from mmground.registry import INFERENCERS, TRANSFORMS, VISUALIZERS
 from mmground.structures import (
     GroundingDataSample,
@@ -503,9 +504,10 @@ class GroundingInferencer(BaseInferencer):
             pairs = [tuple(int(index) for index in pair) for pair in relations]
         for pair in pairs:
             if pair[0] == pair[1] or not all(0 <= index < len(phrases) for index in pair):
+                first, second = (index + 1 for index in pair)
                 raise ValueError(
-                    f'the relation {pair} is not between two of the {len(phrases)} phrases of the '
-                    f'text {text!r}, which count from 0'
+                    f'the relation {first}-{second} (in Python {pair}, from 0) is not between two '
+                    f'of the {len(phrases)} phrases of the text {text!r}'
                 )
         return dict(relations=[(*pair, []) for pair in pairs], num_predicates=0)
 
@@ -652,9 +654,8 @@ class InferencePipeline:
             return self.loader(record)
         except Exception as error:
             # Decoders raise what they like, and do not name the file.
-            raise ValueError(
-                f'image {path} cannot be read, it is damaged or of an unknown format: {error}'
-            ) from error
+            reason = read_error(error.__cause__ or error)
+            raise ValueError(f'image {path} cannot be read: {reason}') from error
 
 
 def prediction_to_dict(sample: GroundingDataSample) -> dict:

@@ -145,7 +145,12 @@ class ProposalSource:
                 'a file, or a detector'
             )
         record = dict(img_id=Path(image['img_path']).stem, sample_id=image['sample_id'])
-        return self._look_up(record)['proposals']
+        try:
+            return self._look_up(record)['proposals']
+        except ValueError as error:
+            raise ValueError(
+                f'{error}; or give a detector (--detector CONFIG CHECKPOINT)'
+            ) from error
 
 
 def add_proposal_arguments(parser: argparse.ArgumentParser) -> None:

@@ -306,7 +306,8 @@ def test_bad_input_gets_one_clear_error(inferencer, toy_files, tmp_path, monkeyp
     # Nothing below may get as far as the model, except for the unreadable image.
     broken = tmp_path / 'broken.jpg'
     broken.write_bytes(b'no image')
-    refuses(ValueError, r'broken\.jpg.*cannot be read', str(broken), '[red]')
+    unreadable = r'^image \S*broken\.jpg cannot be read: it is no image of a known format$'
+    refuses(ValueError, unreadable, str(broken), '[red]')
     monkeypatch.setattr(inferencer, 'forward', None)
     image = toy_files.image
     refuses(FileNotFoundError, r'absent\.jpg does not exist', [image, 'absent.jpg'], '[red]')

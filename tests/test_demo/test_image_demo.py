@@ -168,3 +168,15 @@ def test_proposals_of_a_detector_and_relations(demo, tmp_path, config_dir, capsy
         demo.main(argv)
     with pytest.raises(SystemExit, match=r'^error: config none\.py does not exist'):
         demo.main([*argv, '--detector', 'none.py', detector[2]])
+    with pytest.raises(SystemExit, match=r'^error: reir is no detector of mmdet, but a '):
+        demo.main([*argv, '--detector', files.config, files.checkpoint])
+    with pytest.raises(SystemExit, match=r'^error: the relation 1-5 .* of the 3 phrases'):
+        demo.main([*argv, *detector, '--relations', '1-5'])
+    other = tmp_path / 'other.jpg'
+    other.write_bytes(Path(files.image).read_bytes())
+    elsewhere = arguments(files, out, text, image=str(other))
+    with pytest.raises(SystemExit, match=r"^error: .*for image 'other' .*; or give .*--detector"):
+        demo.main([*elsewhere, '--proposals', files.proposals])
+    other.write_text('no image')
+    with pytest.raises(SystemExit, match=r'^error: image \S+ cannot be read: it is no image of'):
+        demo.main([*elsewhere, '--proposals', files.proposals])

@@ -5,7 +5,7 @@ import numpy as np
 from mmcv import rgb2bgr
 from mmcv.transforms import BaseTransform, LoadImageFromFile
 from mmengine import fileio
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mmground.registry import TRANSFORMS
 from mmground.structures import decode_mask, decode_segment_ids
@@ -17,6 +17,13 @@ _DEEP_FORMATS = ('.png', '.tif', '.tiff')
 def sample_name(results: dict) -> str:
     """How an error names the sample that ``results`` belongs to."""
     return f'sample {results["sample_id"]!r}' if 'sample_id' in results else 'the sample'
+
+
+def read_error(error: Exception) -> str:
+    """Why an image cannot be read; Pillow would name an object in memory."""
+    if isinstance(error, UnidentifiedImageError):
+        return 'it is no image of a known format'
+    return str(error)
 
 
 @TRANSFORMS.register_module()
@@ -68,8 +75,8 @@ class LoadGroundingImage(LoadImageFromFile):
         except Exception as error:
             # The decoders raise whatever they like and never name the file.
             raise ValueError(
-                f'{path}: the image of {sample_name(results)} cannot be read ({error}); '
-                'replace the file if it is truncated or no image'
+                f'{path}: the image of {sample_name(results)} cannot be read '
+                f'({read_error(error)}); replace the file if it is truncated or no image'
             ) from error
         img = results['img']
         if not img.flags.c_contiguous:
@@ -237,8 +244,8 @@ class LoadGroundingMasks(BaseTransform):
         except Exception as error:
             # The decoders raise whatever they like and never name the file.
             raise ValueError(
-                f'{path}: {name} cannot be read ({error}); the file is truncated or no image: '
-                'replace it'
+                f'{path}: {name} cannot be read ({read_error(error)}); the file is truncated or '
+                'no image: replace it'
             ) from error
 
     def __repr__(self) -> str:
