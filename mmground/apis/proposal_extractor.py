@@ -58,8 +58,8 @@ class ProposalExtractor:
 
     Raises:
         FileNotFoundError: If the config or the checkpoint does not exist.
-        ValueError: If it is no detector or has no boxes of that kind, the checkpoint does not fit, or
-            the names of the categories are unknown or of another number.
+        ValueError: If it is no detector or has no boxes of that kind, the checkpoint does not fit,
+            or the names of the categories are unknown or of another number.
     """
 
     def __init__(

@@ -210,9 +210,7 @@ def test_what_is_wrong_is_said(looking_up, files, detector_files, root, tmp_path
         looking_up(cv2.imread(image), TEXT)
     other = str(tmp_path / 'other.jpg')
     cv2.imwrite(other, cv2.imread(image))
-    with pytest.raises(
-        ValueError, match=r"no proposals for image 'other' .*; or give a detector"
-    ):
+    with pytest.raises(ValueError, match=r"no proposals for image 'other' .*; or give a detector"):
         looking_up(other, TEXT)
     with pytest.raises(FileNotFoundError, match='the proposals do not exist'):
         build(files, proposals='nowhere.db')
