@@ -78,7 +78,10 @@ def main(argv: Sequence[str] | None = None) -> dict:
             phrases = score_expressions(results, args.protocol)
             groups = referring_breakdown(phrases)
     except KeyError as error:
-        raise SystemExit(f'error: {error.args[0]}') from error
+        raise SystemExit(
+            f'error: {error.args[0]}. Results that have boxes of phrases alone are for '
+            'compare_results.py --task phrases'
+        ) from error
     worst, best = extreme_samples(phrases, args.num_cases)
     out_dir = Path(args.out_dir)
     cases = {

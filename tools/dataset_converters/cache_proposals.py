@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from mmengine.device import get_device
 from mmengine.runner import Runner
-from mmengine.utils import track_iter_progress
+from rich.progress import track
 
 from mmground.apis import init_model
 from mmground.models.cache_keys import image_key
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cache = BoxCache(localiser.fingerprint)
     for name in args.loaders:
         loader = Runner.build_dataloader(cfg[f'{name}_dataloader'], seed=0)
-        for data in track_iter_progress((iter(loader), len(loader))):
+        for data in track(loader, description='Localising'):
             _add(cache, localiser, model.data_preprocessor, data)
     cache.save(args.out)
     print(f'\nwrote {len(cache.rows)} images: {args.out}')

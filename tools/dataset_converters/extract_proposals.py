@@ -21,7 +21,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
-from mmengine.utils import track_iter_progress
+from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
 from mmground.apis.proposal_extractor import BOXES, ProposalExtractor, is_detector
@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             num_workers=args.workers,
             collate_fn=pseudo_collate,
         )
-        for batch in track_iter_progress((iter(loader), len(loader))) if left else ():
+        for batch in track(loader, description='Detecting') if left else ():
             img_ids = batch.pop('img_id')
             found = extractor(batch)
             writer.add(zip(img_ids, found, strict=True))

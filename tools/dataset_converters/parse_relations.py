@@ -14,7 +14,7 @@ import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from mmengine.utils import track_iter_progress
+from rich.progress import track
 
 from mmground.datasets import relation_parsing
 from mmground.datasets.flickr30k_files import (
@@ -105,7 +105,8 @@ def main(argv: Sequence[str] | None = None) -> RelationFile:
     each = [(name, caption) for name, own in captions.items() for caption in own]
     trees = parse(caption.text.split(' ') for _, caption in each)
     found: dict[str, list[list[Found]]] = {name: [] for name in captions}
-    for (name, caption), tree in zip(each, track_iter_progress((trees, len(each))), strict=True):
+    trees = track(trees, description='Parsing', total=len(each))
+    for (name, caption), tree in zip(each, trees, strict=True):
         found[name].append(relation_parsing.find_relations(tree, _token_spans(caption)))
     counted = [
         [relation for relation in found[name][number] if phrases.issuperset(relation[:2])]
