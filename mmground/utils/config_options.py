@@ -45,7 +45,7 @@ def check_config_name(path: str | Path) -> None:
         ValueError: If its suffix is none of a config.
     """
     if not is_config_name(path):
-        raise ValueError(f'{path} is no config (.py): the order is CONFIG CHECKPOINT')
+        raise ValueError(f'{path} is no config (.py): the config comes first, then a checkpoint')
 
 
 def merge_options(cfg: Config, options: dict[str, Any]) -> None:

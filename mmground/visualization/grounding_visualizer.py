@@ -191,7 +191,7 @@ class GroundingVisualizer(Visualizer):
                     data_sample.gt_regions,
                     data_sample.links,
                     len(phrases),
-                    boxes_too=_is_expression(data_sample),
+                    boxes_too=_is_expression(data_sample) and not _finds_masks_alone(data_sample),
                 )
             )
         if draw_pred and 'pred_phrases' in data_sample:
@@ -330,6 +330,12 @@ def _is_expression(sample: GroundingDataSample) -> bool:
     """Whether the whole text is the only phrase."""
     phrases, text = sample.phrases, sample.text
     return len(phrases) == 1 and tuple(phrases[0]['span']) == (0, len(text))
+
+
+def _finds_masks_alone(sample: GroundingDataSample) -> bool:
+    """Whether the system predicts masks and no boxes."""
+    predicted = sample.get('pred_phrases', ())
+    return 'masks' in predicted and 'bboxes' not in predicted
 
 
 def _from_regions(

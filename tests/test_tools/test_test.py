@@ -104,7 +104,7 @@ def test_a_config_without_test_data_is_one_error(toy, test, checkpoint, capsys):
 
 def test_bad_arguments_are_one_error(toy, test, checkpoint, capsys):
     for argv, message in (
-        ([checkpoint, toy.config], 'line.pth is no config (.py): the order is CONFIG CHECKPOINT'),
+        ([checkpoint, toy.config], 'line.pth is no config (.py): the config comes first'),
         (['nowhere.py', checkpoint], 'config file does not exist: nowhere.py'),
         ([toy.config, 'nowhere.pth'], 'checkpoint does not exist: nowhere.pth'),
         ([toy.config, checkpoint, '--out', 'x.pkl'], '--out x.pkl: '),

@@ -312,6 +312,14 @@ def test_annotated_boxes_are_left_out_beside_masks_of_narratives(visualizer):
     assert box_edge(truth, 100, 380, 80) == 0
 
 
+def test_annotated_boxes_are_left_out_beside_predictions_without(visualizer):
+    masks = torch.ones(1, 60, 80, dtype=torch.bool)
+    box = torch.tensor([[30.0, 10.0, 70.0, 50.0]])
+    for fields, shown in ((dict(masks=masks), False), (dict(masks=masks, bboxes=box), True)):
+        truth = visualizer.draw(GREY, expression_sample(**fields), draw_pred=False)
+        assert (box_edge(truth, 100, 380, 80) > 0.9) == shown
+
+
 def test_a_box_is_found_where_the_mask_is_empty(visualizer):
     box = torch.tensor([[30.0, 10.0, 70.0, 50.0]])
     empty = torch.zeros(1, 60, 80, dtype=torch.bool)
