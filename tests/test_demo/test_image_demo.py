@@ -79,7 +79,7 @@ def test_phrases_folder_and_config_options(demo, toy_files, tmp_path, capsys):
 
 def test_config_and_checkpoint_in_the_wrong_order(demo, toy_files, tmp_path):
     swapped = dict(config=toy_files.checkpoint, checkpoint=toy_files.config)
-    with pytest.raises(SystemExit, match=r'^error: .*is no config \(\.py\): the config comes first'):
+    with pytest.raises(SystemExit, match=r'^error: .*no config \(\.py\): the config comes first'):
         demo.main(arguments(toy_files, tmp_path, **swapped))
 
 
