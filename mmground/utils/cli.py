@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from .checkpoint import load_or_describe, register_checkpoint_loaders
 from .config_options import check_config_name, merge_options
 from .dist import prepare_distributed_cpu
+from .model_wrapper import unwrap_model
 
 _PACKAGE = Path(__file__).parents[1]
 _LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -260,7 +260,7 @@ class ExactWeightsHook(Hook):
             ValueError: If a weight is missing, left over or of another shape, or if a
                 training shall resume and the checkpoint has weights only.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap_model(runner.model)
         problem = load_or_describe(model, checkpoint)
         if problem:
             raise ValueError(
@@ -291,7 +291,7 @@ class SharedWeightsHook(Hook):
         Raises:
             ValueError: If no weight has the name and shape of one of the model's.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap_model(runner.model)
         own = {name: weight.shape for name, weight in model.state_dict().items()}
         loaded = checkpoint.get('state_dict', checkpoint)
         if not any(name in own and weight.shape == own[name] for name, weight in loaded.items()):

@@ -3,12 +3,12 @@ from functools import wraps
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from mmground.registry import HOOKS
+from mmground.utils.model_wrapper import unwrap_model
 
 
 @HOOKS.register_module()
@@ -46,7 +46,7 @@ class ActivationCheckpointHook(Hook):
         Raises:
             ValueError: If the model has no part of that name.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap_model(runner.model)
         checkpoint_activations(model, self.modules)
 
 

@@ -4,6 +4,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmground.registry import HOOKS
+from mmground.utils.model_wrapper import unwrap_model
 
 
 @HOOKS.register_module()
@@ -60,7 +61,7 @@ class BroadcastBuffersHook(Hook):
 
     @staticmethod
     def _broadcast(runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap_model(runner.model)
         for buffer in model.buffers():
             if buffer.is_floating_point():
                 broadcast(buffer)

@@ -1,13 +1,13 @@
 from collections.abc import Iterator
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mmground.datasets.proposal_store import check_same_classes
 from mmground.datasets.transforms import LoadProposals
 from mmground.registry import HOOKS
+from mmground.utils.model_wrapper import unwrap_model
 
 
 @HOOKS.register_module()
@@ -39,7 +39,7 @@ class ProposalCategoriesHook(Hook):
 
 
 def _check(runner: Runner, loader: DataLoader) -> None:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrap_model(runner.model)
     similarity = getattr(getattr(model, 'head', None), 'similarity', None)
     if similarity is None:
         return

@@ -1,8 +1,8 @@
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmground.registry import HOOKS
+from mmground.utils.model_wrapper import unwrap_model
 
 
 @HOOKS.register_module()
@@ -53,5 +53,5 @@ class RefinementStartHook(Hook):
 
 
 def _head(runner: Runner):
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrap_model(runner.model)
     return getattr(model, 'head', None)

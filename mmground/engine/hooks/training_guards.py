@@ -1,11 +1,12 @@
 import torch
 from mmengine.dist import all_gather_object, all_reduce, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import PretrainedInit, is_model_wrapper
+from mmengine.model import PretrainedInit
 from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
 from mmground.registry import HOOKS
+from mmground.utils.model_wrapper import unwrap_model
 
 # In a state dict without being learned: published weights may lack them.
 _NO_WEIGHTS = ('num_batches_tracked', 'vocab')
@@ -99,7 +100,7 @@ class FrozenWeightsHook(Hook):
         Raises:
             ValueError: If a frozen part has random weights.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap_model(runner.model)
         lacking = {}
         for part in sorted(getattr(model, 'frozen', ())):
             module = model.get_submodule(part)
